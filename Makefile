@@ -1,0 +1,52 @@
+# make run    set up, then execute the whole series          make full     the published configuration
+# make test   set up, then pass the tests                    make publish  write notebooks, figures and tables back
+# make setup  the set-up alone                               make colab REPO=owner/name  point badges at your fork
+SHELL := /bin/bash
+PYTHON ?= python3
+PROFILE ?= auto
+DATASET ?= auto
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+REGENERATE := $(BIN)/python -m helpers.regenerate
+export NO_ALBUMENTATIONS_UPDATE := 1
+
+.PHONY: run full publish test setup lint colab clean
+.DELETE_ON_ERROR:
+
+run: $(VENV)/.ready
+	$(REGENERATE) --profile $(PROFILE) --dataset $(DATASET) $(ARGS)
+
+full: $(VENV)/.ready
+	$(REGENERATE) --profile full --dataset $(DATASET) $(ARGS)
+
+publish: $(VENV)/.ready
+	$(REGENERATE) --profile full --dataset cifar10 --publish $(ARGS)
+
+test: $(VENV)/.ready-for-tests lint
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.ready-for-tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check helpers tests
+
+setup: $(VENV)/.ready
+
+colab: $(VENV)/.ready
+	$(BIN)/python -m helpers.colab --stamp "$(REPO)"
+
+# A set-up that is current is skipped: the stamps are newer than what they were made from.
+$(VENV)/.ready: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed, but $(PYTHON) is $$($(PYTHON) -V 2>&1); try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	@touch $@
+
+$(VENV)/.ready-for-tests: $(VENV)/.ready tests/requirements.txt
+	$(BIN)/python -m pip install --quiet --requirement tests/requirements.txt
+	@touch $@
+
+clean:
+	rm -rf $(VENV) *.egg-info .pytest_cache .ruff_cache

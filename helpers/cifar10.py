@@ -1,0 +1,125 @@
+"""CIFAR-10 from disk, or from the network onto disk: the exact arrays, verified by torchvision's checksums."""
+
+import os
+import tarfile
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torchvision.datasets import CIFAR10
+from torchvision.datasets.utils import check_integrity
+from tqdm import tqdm
+
+from helpers import downloads
+
+MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+REPO_ROOT = Path(__file__).resolve().parent.parent
+SET_ROOT = f"set CIFAR10_ROOT to a folder with an intact {CIFAR10.base_folder}/ or {CIFAR10.filename}"
+
+Notice = Callable[[str], Any]
+
+
+class DatasetError(RuntimeError):
+    """A data set is missing, damaged or unknown; the message names the ways out."""
+
+
+class Unavailable(DatasetError):
+    """CIFAR-10 is neither on disk nor to be downloaded."""
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Both splits: images (N, 32, 32, 3) uint8 RGB, labels (N,) int64, and the names of the classes."""
+
+    train: tuple[np.ndarray, np.ndarray]
+    test: tuple[np.ndarray, np.ndarray]
+    classes: tuple[str, ...]
+
+
+def read(given: Path | None = None, download: bool = True, notice: Notice = tqdm.write) -> Arrays:
+    """Read CIFAR-10 from where it is, or get it first.
+
+    Args:
+        given: folder with cifar-10-batches-py/ or cifar-10-python.tar.gz, which is not written to; default the
+            repository's data/.
+        download: whether to download it into data/ if it is not there and no folder is given.
+        notice: is told of slow transfers and of waiting for another process, one line each.
+
+    Returns:
+        50,000 training and 10,000 test images.
+
+    Raises:
+        Unavailable: it is not in data/ and cannot be, or may not be, downloaded.
+        DatasetError: it is not in the folder given, or is damaged.
+    """
+    folder = given or REPO_ROOT / "data"
+    archive = folder / CIFAR10.filename
+    if (folder / CIFAR10.base_folder).exists():
+        return _read_batches(folder)
+    if not archive.exists():
+        if given:
+            raise DatasetError(f"CIFAR-10 is not in {given}. Either {SET_ROOT}; or unset it; or {downloads.INSTEAD}")
+        _download(archive, download, notice)
+    return _read_archive(archive, notice)
+
+
+def _download(archive: Path, allowed: bool, notice: Notice) -> None:
+    if not allowed:
+        raise Unavailable(
+            f"CIFAR-10 is not in {archive.parent}.\nAllow its download; or {SET_ROOT}; or {downloads.INSTEAD}"
+        )
+    try:
+        downloads.fetch(downloads.cifar10_urls(), archive, CIFAR10.tgz_md5, notice=notice)
+    except downloads.DownloadError as error:
+        raise Unavailable(f"{error}; or {SET_ROOT}") from error
+
+
+def _read_archive(archive: Path, notice: Notice) -> Arrays:
+    """Read the tar.gz by way of the repository's data/, or of a temporary folder where that cannot be written."""
+    if downloads.md5_of(archive) != CIFAR10.tgz_md5:
+        raise _damage(archive, "its MD5 is wrong")
+    try:
+        return _read_batches(_unpack(archive, REPO_ROOT / "data", notice))
+    except OSError:
+        with tempfile.TemporaryDirectory() as scratch:
+            return _read_batches(_unpack(archive, Path(scratch), notice))
+
+
+def _unpack(archive: Path, folder: Path, notice: Notice) -> Path:
+    """Unpack into a folder, whole or not at all, once even if several processes try; returns the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / CIFAR10.base_folder
+    with downloads.exclusive(folder / "unpack.lock", notice):
+        if not target.exists():
+            with tempfile.TemporaryDirectory(dir=folder) as scratch, tarfile.open(archive) as tar:
+                tar.extraction_filter = getattr(tarfile, "data_filter", lambda member, path: member)
+                tar.extractall(scratch)
+                os.replace(Path(scratch, CIFAR10.base_folder), target)
+    return folder
+
+
+def _read_batches(folder: Path) -> Arrays:
+    try:
+        train, test = (CIFAR10(str(folder), train=is_train) for is_train in (True, False))
+    except (RuntimeError, OSError) as error:
+        batches = folder / CIFAR10.base_folder
+        raise _damage(batches, _broken_files(batches)) from error
+    splits = ((np.ascontiguousarray(split.data), np.array(split.targets, np.int64)) for split in (train, test))
+    return Arrays(*splits, tuple(train.classes))
+
+
+def _broken_files(batches: Path) -> str:
+    expected = [*CIFAR10.train_list, *CIFAR10.test_list, (CIFAR10.meta["filename"], CIFAR10.meta["md5"])]
+    broken = [file for file, md5 in expected if not check_integrity(str(batches / file), md5)]
+    states = (f"{file} is {'altered' if (batches / file).is_file() else 'missing'}" for file in broken)
+    return ", ".join(states) or "it cannot be read"
+
+
+def _damage(path: Path, what: str) -> DatasetError:
+    return DatasetError(
+        f"CIFAR-10 in {path} is damaged: {what}. Either delete {path} (and unset CIFAR10_ROOT, if it is set), to have "
+        f"it unpacked or downloaded anew; or {SET_ROOT}; or {downloads.INSTEAD}"
+    )

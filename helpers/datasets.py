@@ -1,0 +1,201 @@
+"""CIFAR-10 and the built-in Shapes-10 as arrays in memory, and the split into training and validation images."""
+
+import os
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from helpers import cifar10, shapes10
+from helpers.cifar10 import DatasetError, Notice
+
+NAMES = ("cifar10", "shapes10", "auto")
+SPLIT_SEED = 45_000  # fixed, so that every recipe holds out the same images
+
+_READ: dict[Path | None, "Dataset"] = {}  # CIFAR-10 by the folder given
+_MISSED: set[tuple[Path | None, bool]] = set()  # folder given and leave to download, where "auto" found no CIFAR-10
+_DRAWN: dict[str, "Images"] = {}  # the longest draw of each split of Shapes-10
+
+
+@dataclass(frozen=True)
+class Images:
+    """One split in memory; the arrays of `load` are read-only, since all users share them.
+
+    Attributes:
+        images: (N, 32, 32, 3) uint8 RGB.
+        labels: (N,) int64.
+        masks: (N, 32, 32) bool, True on the object; Shapes-10 only, else None.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    masks: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: np.ndarray) -> "Images":
+        """The images at these indices, in their order, as copies."""
+        masks = None if self.masks is None else self.masks[indices]
+        return Images(self.images[indices], self.labels[indices], masks)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A training and a test split with what belongs to both.
+
+    Attributes:
+        name: "cifar10" or "shapes10", as in paths and records; title: as in figures.
+        classes: the names of labels 0 to 9.
+        mean, std: of each channel over the full training split, in 0..1.
+    """
+
+    name: str
+    title: str
+    classes: tuple[str, ...]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    train: Images = field(repr=False)
+    test: Images = field(repr=False)
+
+    def subset(self, n_train: int | None, n_test: int | None) -> "Dataset":
+        """The same data set with fewer images, always the same ones, each class with its share.
+
+        Args:
+            n_train, n_test: images to keep of each split, at most; None keeps all.
+        """
+        return replace(self, train=_thin(self.train, n_train), test=_thin(self.test, n_test))
+
+
+def load(
+    name: str = "auto", *, root: Path | None = None, download: bool = True, notice: Notice = tqdm.write
+) -> Dataset:
+    """Load a data set, once per process.
+
+    Args:
+        name: "cifar10"; "shapes10"; or "auto", CIFAR-10 if it is on disk or can be downloaded, else Shapes-10.
+        root: folder with cifar-10-batches-py/ or cifar-10-python.tar.gz; default the environment's CIFAR10_ROOT.
+            Without either, the repository's data/, into which CIFAR-10 is downloaded.
+        download: whether it may be.
+        notice: is told, in one line, when "auto" takes Shapes-10.
+
+    Returns:
+        50,000 training and 10,000 test images with read-only arrays; those of Shapes-10 are drawn when first used.
+
+    Raises:
+        DatasetError: for an unknown name, or a missing or corrupt CIFAR-10; a corrupt one also under "auto".
+    """
+    if name not in NAMES:
+        raise DatasetError(f"Unknown data set {name!r}; choose one of {', '.join(NAMES)}")
+    if name == "shapes10":
+        return _shapes10()
+    given = root or os.environ.get("CIFAR10_ROOT")
+    folder = Path(given).expanduser().absolute() if given else None
+    if name == "auto" and not _obtainable(folder, download, notice):
+        return _shapes10()
+    return _cifar10(folder, download, notice)
+
+
+def split_validation(labels: np.ndarray, size: int = 5000) -> tuple[np.ndarray, np.ndarray]:
+    """Split training images into those to train on and those to decide by; the same split for the same labels.
+
+    Args:
+        labels: (N,) class of each image.
+        size: images to hold out, 0 to N; each class gives its share.
+
+    Returns:
+        Indices (N - size,) to train on and (size,) held out for validation, both sorted, disjoint.
+
+    Raises:
+        ValueError: size is outside 0..N.
+    """
+    held_out = _stratified(labels, size)
+    return np.setdiff1d(np.arange(len(labels)), held_out, assume_unique=True), held_out
+
+
+def _stratified(labels: np.ndarray, count: int) -> np.ndarray:
+    """Sorted indices (count,) of random images: each class gives its share, rounded so that the sum is met."""
+    if not 0 <= count <= len(labels):
+        raise ValueError(f"Cannot take {count} of {len(labels)} images; take 0 to {len(labels)}")
+    rng = np.random.default_rng(SPLIT_SEED)
+    places = [rng.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)]
+    shares = np.array([len(place) for place in places]) * count / max(1, len(labels))
+    takes = np.floor(shares).astype(int)
+    takes[np.argsort(takes - shares, kind="stable")[: count - takes.sum()]] += 1  # to the largest remainders
+    return np.sort(np.concatenate([np.arange(0), *(place[:take] for place, take in zip(places, takes))]))
+
+
+def _thin(split: Images, count: int | None) -> Images:
+    whole = count is None or count >= len(split)
+    return split if whole else _locked(split.take(_stratified(split.labels, count)))
+
+
+def _locked(split: Images) -> Images:
+    """The same images, protected against writing."""
+    for array in (split.images, split.labels, split.masks):
+        if array is not None:
+            array.setflags(write=False)
+    return split
+
+
+# ---- Shapes-10
+
+
+class _Shapes10(Dataset):
+    """Shapes-10, whose splits are drawn when first used, and only as many images as a subset keeps."""
+
+    def __init__(self) -> None:
+        facts = {"title": "Shapes-10", "classes": shapes10.CLASSES, "mean": shapes10.MEAN, "std": shapes10.STD}
+        self.__dict__.update(facts, name="shapes10")
+
+    @cached_property
+    def train(self) -> Images:
+        return _drawn("train", shapes10.SIZES["train"])
+
+    @cached_property
+    def test(self) -> Images:
+        return _drawn("test", shapes10.SIZES["test"])
+
+    def subset(self, n_train: int | None, n_test: int | None) -> Dataset:
+        facts = (self.name, self.title, self.classes, self.mean, self.std)
+        return Dataset(*facts, train=_drawn("train", n_train), test=_drawn("test", n_test))
+
+
+@cache
+def _shapes10() -> Dataset:
+    return _Shapes10()
+
+
+def _drawn(split: str, count: int | None) -> Images:
+    """The first images of a split, which hold every class equally often; the longest draw is kept."""
+    size = shapes10.SIZES[split]
+    count = size if count is None else min(count, size)
+    if split not in _DRAWN or len(_DRAWN[split]) < count:
+        _DRAWN[split] = _locked(Images(*shapes10.draw(split, count)))
+    longest = _DRAWN[split]
+    return Images(longest.images[:count], longest.labels[:count], longest.masks[:count])
+
+
+# ---- CIFAR-10
+
+
+def _obtainable(given: Path | None, download: bool, notice: Notice) -> bool:
+    """Whether CIFAR-10 can be had; tries only once, and tells if not. A damaged one is an error."""
+    if (given, download) not in _MISSED:
+        try:
+            return bool(_cifar10(given, download, notice))
+        except cifar10.Unavailable as error:
+            _MISSED.add((given, download))
+            reason = str(error).splitlines()[0].rstrip(":.")
+            notice(f"{reason}. Using the built-in Shapes-10 instead. For CIFAR-10, {cifar10.SET_ROOT}.")
+    return False
+
+
+def _cifar10(given: Path | None, download: bool, notice: Notice) -> Dataset:
+    if given not in _READ:
+        arrays = cifar10.read(given, download, notice)
+        splits = (_locked(Images(*split)) for split in (arrays.train, arrays.test))
+        _READ[given] = Dataset("cifar10", "CIFAR-10", arrays.classes, cifar10.MEAN, cifar10.STD, *splits)
+    return _READ[given]

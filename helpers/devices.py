@@ -1,0 +1,157 @@
+"""Which device, number format and memory layout a run uses, and seeding."""
+
+import contextlib
+import dataclasses
+import os
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where and how the arithmetic is done.
+
+    Attributes:
+        device: "cpu", "cuda" or "mps".
+        precision: "fp32", "bf16" or "fp16", the number format of matrix products and convolutions; weights stay fp32.
+        memory_format: layout of weights and images, channels_last unless asked otherwise.
+    """
+
+    device: str
+    precision: str
+    memory_format: torch.memory_format = torch.channels_last
+
+    @property
+    def needs_scaler(self) -> bool:
+        """True for fp16, whose small gradients would otherwise underflow to zero."""
+        return self.precision == "fp16"
+
+    def suited_to(self, width: int) -> "Compute":
+        """The same, in the default layout where a net is narrower than 16 channels on a CPU.
+
+        There, oneDNN's weight gradient of a strided 1×1 convolution writes past its buffer in channels_last
+        (seen with 8 channels, two threads and an odd batch in torch 2.15), which ends the process.
+        """
+        broken = self.device == "cpu" and width < 16
+        return dataclasses.replace(self, memory_format=torch.contiguous_format) if broken else self
+
+    def autocast(self) -> contextlib.AbstractContextManager:
+        """Context in which products and convolutions run in the chosen number format."""
+        enabled = self.precision != "fp32"
+        return torch.autocast(self.device, dtype=PRECISIONS[self.precision] if enabled else None, enabled=enabled)
+
+    def place(self, module: torch.nn.Module) -> torch.nn.Module:
+        """Move a module's parameters and buffers to the device, in the chosen layout."""
+        return module.to(self.device, memory_format=self.memory_format)
+
+    def synchronize(self) -> None:
+        """Wait until the device has done what it was given; needed before reading a clock."""
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+        elif self.device == "mps":
+            torch.mps.synchronize()
+
+    def describe(self) -> str:
+        """One line for records and notebooks, for example "cpu (AMD EPYC, 2 threads), bf16"."""
+        return f"{_device_name(self.device)}, {self.precision}"
+
+
+def compute(device: str | None = None, precision: str | None = None) -> Compute:
+    """Choose what the machine does well, unless told otherwise.
+
+    Args:
+        device: "cpu", "cuda" or "mps"; default the environment's HELPERS_DEVICE, else the fastest present.
+        precision: "fp32", "bf16" or "fp16"; default HELPERS_PRECISION, else bf16 where the device computes it
+            natively, fp16 with a gradient scaler on older CUDA cards, fp32 anywhere else.
+
+    Raises:
+        ValueError: unknown or absent device, unknown number format, fp16 off CUDA.
+    """
+    device = device or os.environ.get("HELPERS_DEVICE") or _best_device()
+    present = _present_devices()
+    if device not in present:
+        raise ValueError(f"device {device!r} is not there; this machine has: {', '.join(present)}")
+    precision = precision or os.environ.get("HELPERS_PRECISION") or _best_precision(device)
+    if precision not in PRECISIONS:
+        raise ValueError(f"unknown number format {precision!r}; allowed: {', '.join(PRECISIONS)}")
+    if precision == "fp16" and device != "cuda":
+        raise ValueError("fp16 needs the gradient scaler of a CUDA device; choose bf16 or fp32 here")
+    return Compute(device, precision)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python's, NumPy's and torch's global generators."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed torch inside the block and give its generators back their state afterwards, even on error."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
+def random_state() -> dict[str, torch.Tensor | list[torch.Tensor]]:
+    """The state of torch's generators, on the CPU and on every CUDA device."""
+    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
+
+
+def set_random_state(state: Mapping[str, Any]) -> None:
+    """Restore `random_state`; generators of CUDA devices that are not there are passed over."""
+    torch.set_rng_state(state["cpu"].cpu())
+    for index, generator_state in enumerate(state["cuda"][: torch.cuda.device_count()]):
+        torch.cuda.set_rng_state(generator_state.cpu(), index)
+
+
+def default_workers(compute: Compute) -> int:
+    """Worker processes that prepare batches: none where the trainer needs every core itself, else up to 8."""
+    return 0 if compute.device == "cpu" else min(8, os.cpu_count() or 1)
+
+
+def _present_devices() -> list[str]:
+    cuda = ["cuda"] if torch.cuda.is_available() else []
+    mps = ["mps"] if torch.backends.mps.is_available() else []
+    return cuda + mps + ["cpu"]
+
+
+def _best_device() -> str:
+    return _present_devices()[0]
+
+
+def _best_precision(device: str) -> str:
+    if device == "cuda":  # bf16 is emulated, hence slow, before compute capability 8.0 (Ampere)
+        return "bf16" if torch.cuda.get_device_capability() >= (8, 0) else "fp16"
+    if device == "cpu" and _cpu_computes_bf16():
+        return "bf16"
+    return "fp32"
+
+
+def _cpu_computes_bf16() -> bool:
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, check, lambda: False)() for check in checks)
+
+
+def _device_name(device: str) -> str:
+    if device == "cuda":
+        return f"cuda ({torch.cuda.get_device_name()})"
+    if device == "mps":
+        return "mps (Apple GPU)"
+    return f"cpu ({_cpu_name()}, {torch.get_num_threads()} threads)"
+
+
+def _cpu_name() -> str:
+    with contextlib.suppress(OSError), open("/proc/cpuinfo") as info:
+        for line in info:
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return "unknown model"

@@ -1,0 +1,223 @@
+"""The parts of a training: its state, one step, one epoch, and measuring a net."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from helpers import devices, models, schedules
+from helpers.datasets import Images
+from helpers.devices import Compute
+from helpers.loaders import Batch, Normalize, eval_batches
+from helpers.progress import EpochBar, RunningMeans
+from helpers.recipes import Recipe
+
+EMA_EVERY = 5  # steps between two updates of the average, as in cifar10-fast; every step where its horizon is short
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss is no longer a number."""
+
+
+class TrainState:
+    """All that changes while a net trains; what a checkpoint has to hold.
+
+    Args:
+        recipe: as it runs, that is after `profiles.under`.
+        num_classes: logits of the net.
+        steps_per_epoch: optimizer steps in an epoch.
+        compute: device, number format and layout.
+    """
+
+    def __init__(self, recipe: Recipe, num_classes: int, steps_per_epoch: int, compute: Compute):
+        self.model = compute.place(models.build(recipe.net, num_classes, recipe.width))
+        self.optimizer = make_optimizer(self.model, recipe)
+        self.scheduler = make_scheduler(self.optimizer, recipe, steps_per_epoch)
+        self.scaler = torch.amp.GradScaler(compute.device, enabled=compute.needs_scaler)
+        self.ema_every, decay = ema_settings(recipe.ema_epochs * steps_per_epoch)
+        self.averaged = make_average(self.model, decay) if recipe.ema_epochs else None
+        self.history: list[dict[str, Any]] = []
+        self.steps: list[tuple[float, float]] = []  # learning rate and momentum of every step taken
+
+    @property
+    def lr(self) -> float:
+        """The rate of the coming step."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def after_step(self) -> None:
+        """Note the step that was taken, then move the schedule and the average on by one."""
+        self.steps.append((self.lr, float(self.optimizer.param_groups[0]["momentum"])))
+        if isinstance(self.scheduler, schedules.PlannedLR):
+            self.scheduler.step()
+        if self.averaged is not None and len(self.steps) % self.ema_every == 0:
+            self.averaged.update_parameters(self.model)
+
+    def after_epoch(self, watched_loss: float | None) -> None:
+        """Let a plateau schedule see the loss it watches."""
+        if isinstance(self.scheduler, ReduceLROnPlateau):
+            self.scheduler.step(watched_loss)
+
+    def best_model(self) -> nn.Module:
+        """The net the recipe is judged by: the averaged one where there is one."""
+        return self.averaged.module if self.averaged is not None else self.model
+
+    def state_dict(self) -> dict[str, Any]:
+        """State dicts and plain values only, so that torch.load(weights_only=True) reads it."""
+        return {
+            "model": self.model.state_dict(),
+            "averaged": self.averaged.state_dict() if self.averaged is not None else None,
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "random": devices.random_state(),
+            "history": self.history,
+            "steps": torch.tensor(self.steps, dtype=torch.float64),
+        }
+
+    def load_weights(self, state: dict[str, Any]) -> None:
+        """Take up the weights and BatchNorm buffers, raw and averaged, of a `state_dict`."""
+        self.model.load_state_dict(state["model"])
+        if self.averaged is not None:
+            self.averaged.load_state_dict(state["averaged"])
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up the state of `state_dict`, torch's random generators included."""
+        self.load_weights(state)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.scaler.load_state_dict(state["scaler"])
+        devices.set_random_state(state["random"])
+        self.history = list(state["history"])
+        self.steps = [(lr, momentum) for lr, momentum in state["steps"].tolist()]
+
+
+def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
+    """SGD as the recipe says, starting at its `max_lr`."""
+    decayed = [p for p in model.parameters() if p.ndim > 1 or recipe.decay_norm_and_bias]
+    free = [p for p in model.parameters() if p.ndim <= 1 and not recipe.decay_norm_and_bias]
+    groups = [{"params": decayed}] + ([{"params": free, "weight_decay": 0.0}] if free else [])
+    return torch.optim.SGD(
+        groups,
+        lr=recipe.max_lr,
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov,
+        weight_decay=recipe.weight_decay,
+    )
+
+
+def make_scheduler(
+    optimizer: torch.optim.Optimizer, recipe: Recipe, steps_per_epoch: int
+) -> LRScheduler | ReduceLROnPlateau:
+    """The recipe's schedule: a plan followed step by step, or a plateau that reacts to what it sees."""
+    steps = recipe.epochs * steps_per_epoch
+    if recipe.schedule == "one-cycle":
+        plan = schedules.one_cycle_plan(steps, recipe.peak, recipe.min_lr, recipe.max_lr)
+        return schedules.PlannedLR(optimizer, plan)
+    if recipe.schedule == "step":
+        plan = schedules.step_decay_plan(steps, recipe.every * steps_per_epoch, recipe.max_lr, recipe.factor)
+        return schedules.PlannedLR(optimizer, plan)
+    return ReduceLROnPlateau(optimizer, factor=recipe.factor, patience=recipe.patience, min_lr=recipe.min_lr)
+
+
+def ema_settings(horizon: float) -> tuple[int, float]:
+    """How often to update an average that looks back about `horizon` steps, and its decay per update.
+
+    A horizon of 500 steps gives (5, 0.99).
+    """
+    every = EMA_EVERY if horizon >= 10 * EMA_EVERY else 1
+    return every, max(0.0, 1 - every / max(horizon, every))
+
+
+def make_average(model: nn.Module, decay: float) -> AveragedModel:
+    """An exponential moving average of the weights and of the BatchNorm statistics that belong to them."""
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+
+
+def train_step(
+    state: TrainState, images: torch.Tensor, labels: torch.Tensor, recipe: Recipe, compute: Compute
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Forward, loss, backward, optimizer step, schedule.
+
+    Args:
+        state: the net in train mode, with its optimizer and schedule.
+        images: (B, 3, 32, 32) float32, normalised, on the device.
+        labels: (B,) int64, on the device.
+
+    Returns:
+        The loss before the step, a scalar, and the logits (B, K); both detached, neither waited for.
+    """
+    with compute.autocast():
+        logits = state.model(images)
+    scaled = logits.float() * recipe.logit_scale
+    loss = F.cross_entropy(scaled, labels, label_smoothing=recipe.label_smoothing)
+    state.scaler.scale(loss).backward()
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
+    state.optimizer.zero_grad(set_to_none=True)
+    state.after_step()
+    return loss.detach(), logits.detach()
+
+
+def train_epoch(
+    state: TrainState, batches: Iterable[Batch], normalize: Normalize, recipe: Recipe, bar: EpochBar
+) -> tuple[float, float]:
+    """Train on every batch once.
+
+    Returns:
+        Mean loss and accuracy in [0, 1] over the epoch's augmented images, each measured before its step.
+
+    Raises:
+        TrainingDiverged: the loss became infinite or not a number.
+    """
+    compute = normalize.compute
+    state.model.train()
+    means = RunningMeans(compute.device)
+    for images, labels in batches:
+        labels = labels.to(compute.device, non_blocking=True)
+        loss, logits = train_step(state, normalize(images), labels, recipe, compute)
+        means.add(loss, logits, labels)
+        shown = bar.advance(means, state.steps[-1][0])
+        if shown is not None:
+            _check_finite(shown[0], state)
+    loss, accuracy = means.read()
+    _check_finite(loss, state)
+    return loss, accuracy
+
+
+@torch.no_grad()
+def predict(model: nn.Module, split: Images, normalize: Normalize) -> torch.Tensor:
+    """Logits of every image, in the split's order; the net's mode is given back.
+
+    Returns:
+        (N, K) float32 on the CPU.
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        logits = []
+        for images, _ in eval_batches(split):
+            with normalize.compute.autocast():
+                logits.append(model(normalize(images)).float())
+        return torch.cat(logits).cpu()
+    finally:
+        model.train(was_training)
+
+
+def evaluate(model: nn.Module, split: Images, normalize: Normalize, logit_scale: float = 1.0) -> tuple[float, float]:
+    """Cross-entropy, without label smoothing, and accuracy in [0, 1], both means over the images of a split."""
+    logits, labels = predict(model, split, normalize), torch.tensor(split.labels)
+    loss = F.cross_entropy(logits * logit_scale, labels)
+    return loss.item(), (logits.argmax(1) == labels).double().mean().item()
+
+
+def _check_finite(loss: float, state: TrainState) -> None:
+    if not math.isfinite(loss):
+        raise TrainingDiverged(
+            f"the loss became {loss} by step {len(state.steps)}, at a learning rate of {state.steps[-1][0]:.4g}: "
+            "lower max_lr, or scale the logits (logit_scale = 1/8)"
+        )

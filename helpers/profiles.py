@@ -1,0 +1,73 @@
+"""How much of a recipe to run: a test, a first look, or all of it."""
+
+import dataclasses
+from dataclasses import dataclass
+
+from helpers import devices
+from helpers.recipes import Recipe, choice
+
+TRAINING_IMAGES = 50_000  # what recipes' held-out counts refer to
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How much of a recipe to run; None changes nothing.
+
+    Attributes:
+        n_train, n_test: images of the data set.
+        epochs: at most so many; schedules keep their shape.
+        width: channels of the main net's first stage; side_width: of side experiments' nets.
+        batch_size: at most so many images per step.
+        finder_steps: length of a learning-rate range test.
+    """
+
+    name: str
+    n_train: int | None = None
+    n_test: int | None = None
+    epochs: int | None = None
+    width: int | None = None
+    side_width: int | None = None
+    batch_size: int | None = None
+    finder_steps: int = 100
+
+
+PROFILES = {
+    profile.name: profile
+    for profile in (
+        Profile("smoke", n_train=512, n_test=256, epochs=2, width=8, side_width=8, batch_size=64, finder_steps=20),
+        Profile("quick", n_train=8_000, n_test=2_000, epochs=4, side_width=16),
+        Profile("full"),
+    )
+}
+
+
+def resolve_profile(name: str = "auto") -> Profile:
+    """Turn a profile's name into the profile; "auto" is full on a GPU, else quick.
+
+    Raises:
+        ValueError: unknown name.
+    """
+    if name == "auto":
+        name = "quick" if devices.compute().device == "cpu" else "full"
+    choice("profile", name, ("auto", *PROFILES))
+    return PROFILES[name]
+
+
+def under(recipe: Recipe, profile: Profile) -> Recipe:
+    """The recipe a profile really runs: fewer epochs, narrower, same shape of schedule.
+
+    What counts epochs (patience, steps, the average's horizon) shrinks with the run; the peak is a share of it.
+    The held-out share of the training images stays the same.
+    """
+    epochs = min(recipe.epochs, profile.epochs or recipe.epochs)
+    share = epochs / recipe.epochs
+    return dataclasses.replace(
+        recipe,
+        epochs=epochs,
+        patience=round(recipe.patience * share),
+        every=max(1, round(recipe.every * share)),
+        ema_epochs=recipe.ema_epochs * share,
+        width=min(recipe.width, profile.width or recipe.width),
+        batch_size=min(recipe.batch_size, profile.batch_size or recipe.batch_size),
+        holdout=round(recipe.holdout * (profile.n_train or TRAINING_IMAGES) / TRAINING_IMAGES),
+    )

@@ -1,0 +1,277 @@
+"""Every experiment as one frozen value."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from helpers import augment, models
+from helpers.augment import Cutout, Flip, GridDistortion, PadCrop, Rotate, VerticalFlip
+
+SCHEDULES = ("one-cycle", "plateau", "step")
+STATISTICS = ("dataset", "half")
+PAD_CROP_FLIP_CUTOUT = (PadCrop(4), Flip(), Cutout(8))
+
+
+def choice(field_name: str, value: Any, allowed: Iterable[str]) -> None:
+    """Raise a ValueError that lists what is allowed, unless `value` is."""
+    if value not in allowed:
+        raise ValueError(f"unknown {field_name} {value!r}; allowed: {', '.join(allowed)}")
+
+
+def _number(field_name: str, value: Any, low: float, below: float = float("inf"), whole: bool = False) -> None:
+    kind = int if whole else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kind) or not low <= value < below:
+        wanted = f"a {'whole ' if whole else ''}number of at least {low}" + (
+            f" and below {below}" if below < 1e9 else ""
+        )
+        raise ValueError(f"{field_name} must be {wanted}, not {value!r}")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One way to train a net, complete: with a data set and a seed it determines the run.
+
+    Attributes:
+        name: key of the run; overrides are appended to it.
+        net, width: the net and the channels of its first stage.
+        batch_size, epochs: images per optimizer step, passes over the training images.
+        transforms: augmentation, in order.
+        statistics: normalise by the mean and deviation of the "dataset", or by "half" (0.5 and 0.5).
+        holdout: training images held out for validation; 0 trains on all of them.
+        schedule: "one-cycle", "plateau" or "step".
+        max_lr: highest rate: the peak of One Cycle, the start of the others.
+        min_lr: One Cycle's rate at both ends; the plateau's floor.
+        peak: One Cycle's peak as a share of the run.
+        factor: what a plateau's cut or a step multiplies the rate by.
+        patience: epochs without improvement a plateau tolerates.
+        every: epochs per step of the step schedule.
+        momentum, nesterov, weight_decay: of SGD.
+        decay_norm_and_bias: whether weight decay also pulls on BatchNorm and biases.
+        label_smoothing: share of the target spread over all classes, in [0, 1).
+        logit_scale: factor on the logits inside the loss.
+        ema_epochs: horizon of the moving average of the weights, in epochs; 0 keeps none.
+        claim: the published test accuracy in percent that the recipe reproduces, if any.
+    """
+
+    name: str
+    net: str
+    batch_size: int
+    epochs: int
+    schedule: str
+    max_lr: float
+    width: int = 64
+    transforms: tuple[augment.Transform, ...] = PAD_CROP_FLIP_CUTOUT
+    statistics: str = "dataset"
+    holdout: int = 0
+    min_lr: float = 0.0
+    peak: float = 5 / 24
+    factor: float = 0.1
+    patience: int = 3
+    every: int = 10
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 0.0
+    decay_norm_and_bias: bool = True
+    label_smoothing: float = 0.0
+    logit_scale: float = 1.0
+    ema_epochs: float = 0.0
+    claim: float | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        choice("net", self.net, models.NETS)
+        choice("schedule", self.schedule, SCHEDULES)
+        choice("statistics", self.statistics, STATISTICS)
+        for name in ("width", "batch_size", "epochs", "every"):
+            _number(name, getattr(self, name), low=1, whole=True)
+        for name in ("holdout", "patience"):
+            _number(name, getattr(self, name), low=0, whole=True)
+        for name in ("max_lr", "min_lr", "peak", "factor", "momentum", "weight_decay", "ema_epochs"):
+            _number(name, getattr(self, name), low=0)
+        _number("label_smoothing", self.label_smoothing, low=0, below=1)
+        if self.schedule != "step" and self.min_lr > self.max_lr:
+            raise ValueError(f"min_lr={self.min_lr} lies above max_lr={self.max_lr}")
+
+    @property
+    def decides_on(self) -> str | None:
+        """What the schedule watches: "validation", "test" (published runs only) or None."""
+        if self.schedule != "plateau":
+            return None
+        return "validation" if self.holdout else "test"
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain JSON values, transforms as {"transform": name, …}."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        values["transforms"] = [augment.to_dict(t) for t in self.transforms]
+        return values
+
+
+_DAVIDNET = Recipe(
+    name="davidnet-onecycle",
+    net="davidnet",
+    batch_size=512,
+    epochs=24,
+    schedule="one-cycle",
+    max_lr=0.1,
+    min_lr=0.01,
+    nesterov=True,
+    weight_decay=5e-4,
+)
+_RESNET18 = Recipe(
+    name="resnet18-plateau",
+    net="resnet18",
+    batch_size=128,
+    epochs=50,
+    schedule="plateau",
+    max_lr=0.1,
+    factor=0.2,
+    patience=3,
+    holdout=5_000,
+    nesterov=True,
+    weight_decay=5e-4,
+)
+_PUBLISHED_B = Recipe(
+    name="published-b1",
+    net="resnet18",
+    batch_size=128,
+    epochs=50,
+    transforms=(PadCrop(2, "constant"), Flip()),
+    schedule="plateau",
+    max_lr=1e-2,
+    patience=5,
+    factor=0.5,
+    claim=91.86,
+)
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        _DAVIDNET,
+        dataclasses.replace(
+            _DAVIDNET,
+            name="davidnet-onecycle-plus",
+            max_lr=0.4,
+            min_lr=0.04,
+            logit_scale=1 / 8,
+            label_smoothing=0.2,
+            ema_epochs=5,
+        ),
+        _RESNET18,
+        dataclasses.replace(
+            _RESNET18,
+            name="resnet18-onecycle",
+            schedule="one-cycle",
+            holdout=0,
+            min_lr=1e-4,
+            label_smoothing=0.1,
+            ema_epochs=2,
+        ),
+        Recipe(
+            name="published-a",
+            net="resnet18",
+            batch_size=128,
+            epochs=50,
+            transforms=(GridDistortion(0.3, p=0.5), Rotate(10, p=0.5), Flip(p=0.25), Cutout(12, p=0.5)),
+            schedule="plateau",
+            max_lr=1.23e-2,
+            patience=3,
+            factor=0.1,
+            claim=91.65,
+        ),
+        _PUBLISHED_B,
+        dataclasses.replace(_PUBLISHED_B, name="published-b2", max_lr=9.33e-3, claim=92.13),
+        Recipe(  # its L1 penalty of 1e-5 stands in the code alone and is left out
+            name="published-c",
+            net="resnet18",
+            batch_size=128,
+            epochs=50,
+            transforms=(Rotate(10, p=0.5), Flip(), VerticalFlip(), Cutout(8, holes=8, p=0.5)),
+            statistics="half",
+            schedule="plateau",
+            max_lr=9e-3,
+            patience=2,
+            factor=0.9,
+            nesterov=True,
+            weight_decay=1e-4,
+            claim=88.91,
+        ),
+        Recipe(
+            name="published-d",
+            net="davidnet",
+            batch_size=512,
+            epochs=24,
+            transforms=(PadCrop(4, "constant"), Flip(), Cutout(8)),
+            schedule="one-cycle",
+            max_lr=0.032,
+            min_lr=0.001,
+            claim=89.2,
+        ),
+        Recipe(
+            name="published-e-step",
+            net="resnet18",
+            batch_size=128,
+            epochs=24,
+            transforms=(Flip(),),
+            schedule="step",
+            max_lr=5e-4,
+            factor=1 / 3,
+            every=10,
+            weight_decay=0.2,
+            claim=87.51,
+        ),
+        Recipe(  # the size of its cutout is not stated: 8×8 here, as in run D
+            name="published-e-plateau",
+            net="resnet18",
+            batch_size=512,
+            epochs=25,
+            transforms=(Flip(), Cutout(8)),
+            schedule="plateau",
+            max_lr=0.0832,
+            patience=3,
+            factor=0.2,
+            weight_decay=2e-3,
+            claim=88.51,
+        ),
+    )
+}
+
+
+def get(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """Look up a recipe and change fields of it.
+
+    Args:
+        name: a key of RECIPES.
+        overrides: fields to change, such as {"epochs": 3, "max_lr": 0.2}; they become part of the recipe's name, so
+            that its runs are kept apart.
+
+    Raises:
+        ValueError: unknown recipe or field, or a value out of range; the message lists what is allowed.
+    """
+    if name not in RECIPES:
+        raise ValueError(f"unknown recipe {name!r}; there are: {', '.join(RECIPES)}")
+    recipe, changes = RECIPES[name], dict(overrides or {})
+    allowed = [f.name for f in dataclasses.fields(recipe) if f.name not in ("name", "claim")]
+    unknown = [key for key in changes if key not in allowed]
+    if unknown:
+        raise ValueError(
+            f"a recipe has no field {', '.join(map(repr, unknown))}; overrides may set: {', '.join(allowed)}"
+        )
+    if "transforms" in changes:
+        changes["transforms"] = tuple(augment.from_dict(t) for t in changes["transforms"])
+    changed = dataclasses.replace(recipe, **changes)
+    changes = {key: value for key, value in changes.items() if value != getattr(recipe, key)}
+    return dataclasses.replace(changed, name=recipe.name + _suffix(changes), claim=None) if changes else recipe
+
+
+def _suffix(changes: Mapping[str, Any]) -> str:
+    """ "+epochs=3+max_lr=0.2"; transforms are too long for a folder's name and appear as a short digest."""
+    parts = []
+    for key in sorted(changes):
+        value = changes[key]
+        if key == "transforms":
+            text = json.dumps([augment.to_dict(t) for t in value])
+            value = hashlib.sha256(text.encode()).hexdigest()[:8]
+        parts.append(f"+{key}={value:.6g}" if isinstance(value, float) else f"+{key}={value}")
+    return "".join(parts)

@@ -1,0 +1,157 @@
+"""The run store: what a training leaves on disk, written so that a kill at any moment loses no finished epoch.
+
+runs/<dataset>/<profile>/<recipe>/seed-<k>/ holds history.csv, steps.csv, record.json, checkpoint.pt and, where a
+validation split decided, best.pt.
+"""
+
+import contextlib
+import csv
+import datetime
+import json
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+
+from helpers.files import replacing, write_atomic
+
+Row = dict[str, Any]
+
+
+def runs_root() -> Path:
+    """The folder of all runs: the environment's RUNS_ROOT, else runs/ beside the package."""
+    return Path(os.environ.get("RUNS_ROOT") or Path(__file__).resolve().parent.parent / "runs").absolute()
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """One run on disk; reading returns None where nothing was written yet."""
+
+    path: Path
+
+    @contextlib.contextmanager
+    def lock(self, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Hold the run for this process; a second one calls `waiting` once and waits for the first to end.
+
+        Raises:
+            PermissionError: the folder cannot be written to.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.path):
+                pass
+        except OSError as error:
+            raise PermissionError(
+                f"cannot write to {self.path} ({error.strerror}); name a folder you can write to in RUNS_ROOT"
+            ) from None
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            waiting()
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def history(self) -> list[Row] | None:
+        """One row per epoch; whole numbers as int, others as float, an absent measurement as None."""
+        return _read_csv(self.path / "history.csv")
+
+    def steps(self) -> list[Row] | None:
+        """One row per optimizer step: step, lr, momentum."""
+        return _read_csv(self.path / "steps.csv")
+
+    def record(self) -> Row | None:
+        """The finished run's record: recipe, seed, accuracies, wall time, device, versions, date."""
+        path = self.path / "record.json"
+        return json.loads(path.read_text()) if path.exists() else None
+
+    def checkpoint(self) -> dict[str, Any] | None:
+        """The state after the last finished epoch, on the CPU.
+
+        Raises:
+            RuntimeError: the file cannot be read.
+        """
+        path = self.path / "checkpoint.pt"
+        if not path.exists():
+            return None
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise RuntimeError(f"{path} cannot be read ({error}); delete it to train this run anew") from error
+
+    def write_history(self, rows: Sequence[Row]) -> None:
+        _write_csv(self.path / "history.csv", rows)
+
+    def write_steps(self, rows: Sequence[Row]) -> None:
+        _write_csv(self.path / "steps.csv", rows)
+
+    def write_record(self, record: Mapping[str, Any]) -> None:
+        write_atomic(self.path / "record.json", json.dumps(record, indent=2) + "\n")
+
+    def write_checkpoint(self, state: Mapping[str, Any], name: str = "checkpoint.pt") -> None:
+        with replacing(self.path / name) as temporary:
+            torch.save(dict(state), temporary)
+
+
+def run_directory(dataset: str, profile: str, recipe: str, seed: int, root: Path | None = None) -> RunDirectory:
+    """Where a run lives: root/dataset/profile/recipe/seed-k; `root` defaults to `runs_root()`."""
+    return RunDirectory(Path(root or runs_root()) / dataset / profile / recipe / f"seed-{seed}")
+
+
+def run_of(record: Mapping[str, Any], root: Path | None = None) -> RunDirectory:
+    """The directory a record came from."""
+    return run_directory(record["dataset"], record["profile"], record["recipe"]["name"], record["seed"], root)
+
+
+def finished_runs(root: Path | None = None) -> list[RunDirectory]:
+    """Every run that has a record, in the order of their paths."""
+    records = sorted(Path(root or runs_root()).glob("*/*/*/seed-*/record.json"))
+    return [RunDirectory(path.parent) for path in records]
+
+
+def provenance() -> dict[str, Any]:
+    """What made a record: library versions, the commit of the code, the time (UTC)."""
+    names = ("torch", "torchvision", "albumentations", "numpy")
+    versions = {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return {"versions": versions, "commit": _commit(), "date": now}
+
+
+def _commit() -> str | None:
+    """The commit of the package's checkout, marked where files differ from it; None outside a checkout."""
+    command = ["git", "-C", str(Path(__file__).resolve().parent), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _write_csv(path: Path, rows: Sequence[Row]) -> None:
+    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _read_csv(path: Path) -> list[Row] | None:
+    if not path.exists():
+        return None
+    with open(path, newline="", encoding="utf-8") as file:
+        return [{key: _value(text) for key, text in row.items()} for row in csv.DictReader(file)]
+
+
+def _value(text: str) -> int | float | None:
+    if text == "":
+        return None
+    return int(text) if text.lstrip("-").isdigit() else float(text)

@@ -1,0 +1,52 @@
+"""How figures look, and how a notebook shows them: colours all readers can tell apart, and a text for the blind."""
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+from cycler import cycler
+from IPython.display import display
+from matplotlib.figure import Figure
+
+# Okabe & Ito (2008): distinct under every common colour-vision deficiency
+BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+PURPLE, SKY, YELLOW, BLACK, GREY = "#CC79A7", "#56B4E9", "#F0E442", "#000000", "#8A8A8A"
+TRAIN, VALIDATION, TEST, AVERAGED = BLUE, GREEN, ORANGE, RED  # the same split has the same colour everywhere
+CYCLE = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK)
+SEQUENTIAL = "cividis"  # for magnitudes; ordered in lightness and safe for colour-blind readers
+
+WIDTH = 9.0  # inches: the text width of a rendered notebook and of a README
+
+
+def use_style() -> None:
+    """Set matplotlib's defaults for the series; call once, in a notebook's import cell."""
+    mpl.rcParams.update(
+        {
+            "figure.dpi": 100,
+            "figure.figsize": (WIDTH, 4.0),
+            "figure.constrained_layout.use": True,
+            "savefig.dpi": 100,
+            "font.size": 11,
+            "axes.titlesize": 12,
+            "axes.titlelocation": "left",
+            "axes.prop_cycle": cycler(color=CYCLE),
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "grid.color": "#E4E4E4",
+            "grid.linewidth": 0.8,
+            "axes.axisbelow": True,
+            "lines.linewidth": 1.8,
+            "legend.frameon": False,
+            "image.interpolation": "nearest",
+        }
+    )
+
+
+def show(figure: Figure, alt: str) -> None:
+    """Display a figure in a notebook, once, with a text for readers who cannot see it.
+
+    Args:
+        figure: is closed afterwards, so that the notebook does not show it a second time.
+        alt: one sentence that says what the figure shows.
+    """
+    display(figure, metadata={"image/png": {"alt": alt}})
+    plt.close(figure)

@@ -1,0 +1,295 @@
+"""A whole training run: fit it, resume it, keep it.
+
+`python -m helpers.training RECIPE` does so without a notebook.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from helpers import datasets, devices, profiles, progress, recipes, runs
+from helpers.datasets import Dataset, Images
+from helpers.devices import Compute
+from helpers.engine import TrainingDiverged, TrainState, evaluate, predict, train_epoch, train_step
+from helpers.loaders import Normalize, TrainLoader
+from helpers.recipes import Recipe
+from helpers.runs import RunDirectory
+
+__all__ = ["Fitted", "TrainingDiverged", "evaluate", "fit", "predict", "train_epoch", "train_step"]
+
+HALF = (0.5, 0.5, 0.5)
+
+
+class Fitted(NamedTuple):
+    """What `fit` returns.
+
+    Attributes:
+        model: in eval mode, on the device; the averaged weights where the recipe keeps an average, else the last ones.
+            The recipe's logit scale is folded into its head, so that a softmax of its logits is its confidence.
+        history: one dict per epoch; accuracies in [0, 1], `lr` the rate of the epoch's last step.
+        record: the run's record, as in record.json.
+    """
+
+    model: nn.Module
+    history: list[dict[str, Any]]
+    record: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """All that is fixed during a run: what is trained, on what, and how the arithmetic is done."""
+
+    recipe: Recipe
+    dataset: Dataset
+    profile: str
+    seed: int
+    compute: Compute
+
+    @classmethod
+    def of(
+        cls, recipe: Recipe | str, dataset: Dataset | str, profile: str, seed: int, compute: Compute | None = None
+    ) -> "Setting":
+        """Look up names, and cut recipe and data set to the profile."""
+        size = profiles.resolve_profile(profile)
+        recipe = recipes.get(recipe) if isinstance(recipe, str) else recipe
+        dataset = datasets.load(dataset) if isinstance(dataset, str) else dataset
+        dataset = dataset.subset(size.n_train, size.n_test)
+        recipe = profiles.under(recipe, size)
+        compute = (compute or devices.compute()).suited_to(recipe.width)
+        return cls(recipe, dataset, size.name, seed, compute)
+
+    @property
+    def normalize(self) -> Normalize:
+        """What turns this run's uint8 images into the net's input."""
+        half = self.recipe.statistics == "half"
+        mean, std = (HALF, HALF) if half else (self.dataset.mean, self.dataset.std)
+        return Normalize(mean, std, self.compute)
+
+    def splits(self) -> dict[str, Images]:
+        """The images to train on and to measure: "train", "val" where the recipe holds some out, and "test"."""
+        train, test = self.dataset.train, self.dataset.test
+        if not self.recipe.holdout:
+            return {"train": train, "test": test}
+        kept, held_out = datasets.split_validation(train.labels, self.recipe.holdout)
+        return {"train": train.take(kept), "val": train.take(held_out), "test": test}
+
+    def configuration(self) -> dict[str, Any]:
+        """What must be equal for a run to be continued."""
+        sizes = {"n_train": len(self.dataset.train), "n_test": len(self.dataset.test)}
+        names = {"dataset": self.dataset.name, "profile": self.profile, "seed": self.seed}
+        return {"recipe": self.recipe.to_dict(), **names, **sizes}
+
+
+def fit(
+    recipe: Recipe | str,
+    dataset: Dataset | str = "auto",
+    *,
+    profile: str = "auto",
+    seed: int = 0,
+    root: Path | None = None,
+    compute: Compute | None = None,
+    hidden: bool = False,
+) -> Fitted:
+    """Train a recipe, or take up where an earlier call was stopped, or return the run that is finished.
+
+    A checkpoint is written after every epoch. Killed at any moment and called again, a run continues from its last
+    epoch and ends with the same weights, on the CPU bit for bit.
+
+    Args:
+        recipe: a recipe or its name.
+        dataset: a data set or its name; "auto" is CIFAR-10 where it can be had, else Shapes-10.
+        profile: "smoke", "quick", "full" or "auto".
+        seed: of the initial weights, the order of the images and their augmentation.
+        root: folder of all runs, default `runs.runs_root()`.
+        compute: device and number format, default what the machine does well.
+        hidden: show no progress.
+
+    Raises:
+        ValueError: an unknown name, or a run with another configuration lies where this one belongs.
+        PermissionError: the runs folder cannot be written to.
+        TrainingDiverged: the loss became infinite or not a number.
+    """
+    setting = Setting.of(recipe, dataset, profile, seed, compute)
+    run = runs.run_directory(setting.dataset.name, setting.profile, setting.recipe.name, seed, root)
+    if run.record() is None:
+        name = f"{setting.recipe.name}, seed {seed}"
+        with run.lock(lambda: progress.say(f"{name}: another process trains it; waiting for its result", hidden)):
+            if run.record() is None:
+                return _train(setting, run, hidden)
+    return _finished(setting, run, hidden)
+
+
+def _train(setting: Setting, run: RunDirectory, hidden: bool) -> Fitted:
+    splits = setting.splits()
+    recipe, dataset = setting.recipe, setting.dataset
+    mean = setting.normalize.mean
+    workers = devices.default_workers(setting.compute)
+    loader = TrainLoader(splits.pop("train"), recipe.transforms, mean, recipe.batch_size, setting.seed, workers)
+    with devices.seeded(setting.seed):
+        state = TrainState(recipe, len(dataset.classes), len(loader), setting.compute)
+        _resume(state, setting, run, hidden)
+        for epoch in range(len(state.history), recipe.epochs):
+            row = _epoch(state, setting, loader, splits, epoch, hidden)
+            _keep(state, setting, run, row)
+            progress.say(progress.epoch_line(row, recipe.epochs), hidden)
+    record = make_record(setting, state)
+    run.write_record(record)
+    return Fitted(_with_scale(state.best_model(), recipe.logit_scale), state.history, record)
+
+
+def _epoch(
+    state: TrainState, setting: Setting, loader: TrainLoader, measured: Mapping[str, Images], epoch: int, hidden: bool
+) -> dict[str, Any]:
+    """Train one epoch, measure, move a plateau on; returns the epoch's row of the history."""
+    started, normalize, scale = time.perf_counter(), setting.normalize, setting.recipe.logit_scale
+    bar = progress.EpochBar(epoch + 1, setting.recipe.epochs, len(loader), hidden)
+    try:
+        loss, accuracy = train_epoch(state, loader.epoch(epoch), normalize, setting.recipe, bar)
+    finally:
+        bar.close()
+    lr, momentum = state.steps[-1]
+    row = {"epoch": epoch + 1, "lr": lr, "momentum": momentum, "train_loss": loss, "train_accuracy": accuracy}
+    for prefix, model in (("", state.model), ("ema_", state.averaged)):
+        for name in ("val", "test"):
+            known = model is not None and name in measured
+            scores = evaluate(model, measured[name], normalize, scale) if known else (None, None)
+            row[f"{prefix}{name}_loss"], row[f"{prefix}{name}_accuracy"] = scores
+    state.after_epoch(row["val_loss"] if "val" in measured else row["test_loss"])
+    return {**row, "seconds": round(time.perf_counter() - started, 3)}
+
+
+def _keep(state: TrainState, setting: Setting, run: RunDirectory, row: dict[str, Any]) -> None:
+    """Append the row and write the run's files; the checkpoint first, as the others follow from it."""
+    losses = [past["val_loss"] for past in state.history if past["val_loss"] is not None]
+    state.history.append(row)
+    run.write_checkpoint({"configuration": json.dumps(setting.configuration()), **state.state_dict()})
+    if row["val_loss"] is not None and row["val_loss"] < min(losses, default=float("inf")):
+        run.write_checkpoint({"model": state.model.state_dict(), "epoch": row["epoch"]}, "best.pt")
+    _write_tables(state, run)
+
+
+def _write_tables(state: TrainState, run: RunDirectory) -> None:
+    run.write_history(state.history)
+    run.write_steps([{"step": i, "lr": lr, "momentum": momentum} for i, (lr, momentum) in enumerate(state.steps)])
+
+
+def _resume(state: TrainState, setting: Setting, run: RunDirectory, hidden: bool) -> None:
+    """Take up the run's checkpoint, if it has one."""
+    checkpoint = run.checkpoint()
+    if checkpoint is None:
+        return
+    _check_same(json.loads(checkpoint["configuration"]), setting, run)
+    state.load_state_dict(checkpoint)
+    _write_tables(state, run)  # a kill may have come between the checkpoint and these
+    for row in state.history:
+        progress.say(progress.epoch_line(row, setting.recipe.epochs), hidden)
+    progress.say(f"continuing {run.path.parent.name}, seed {setting.seed}, after epoch {len(state.history)}", hidden)
+
+
+def _check_same(there: dict[str, Any], setting: Setting, run: RunDirectory) -> None:
+    """Refuse to mix two configurations in one run."""
+    here = json.loads(json.dumps(setting.configuration()))
+    there, here = ({**side.pop("recipe"), **side} for side in (there, here))
+    changed = [f"{k} was {there.get(k)}, is {here[k]}" for k in here if k != "claim" and there.get(k) != here[k]]
+    if changed:
+        raise ValueError(
+            f"{run.path} holds a run of another configuration ({'; '.join(changed)}). Move or delete that folder, "
+            "or make the change an override: its runs get a folder of their own"
+        )
+
+
+def _finished(setting: Setting, run: RunDirectory, hidden: bool) -> Fitted:
+    """Load a finished run: the net from the checkpoint, the rest from the files beside it."""
+    record, history, checkpoint = run.record(), run.history(), run.checkpoint()
+    if record is None or history is None or checkpoint is None:
+        raise RuntimeError(f"{run.path} is incomplete; delete it to train this run anew")
+    _check_same(json.loads(checkpoint["configuration"]), setting, run)
+    state = TrainState(setting.recipe, len(setting.dataset.classes), 3, setting.compute)
+    state.load_weights(checkpoint)
+    for row in history:
+        progress.say(progress.epoch_line(row, setting.recipe.epochs), hidden)
+    progress.say(f"{setting.recipe.name}, seed {setting.seed}: trained before, on {record['date'][:10]}", hidden)
+    return Fitted(_with_scale(state.best_model(), setting.recipe.logit_scale), history, record)
+
+
+def _with_scale(model: nn.Module, logit_scale: float) -> nn.Module:
+    """Fold the loss's logit scale into the head; the predictions stay, the confidences become the trained ones."""
+    with torch.no_grad():
+        for parameter in model.head.parameters():
+            parameter.mul_(logit_scale)
+    return model.eval()
+
+
+def make_record(setting: Setting, state: TrainState) -> dict[str, Any]:
+    """Everything needed to repeat a finished run, and what came of it.
+
+    `test_accuracy` is the headline: the last epoch's, of the averaged weights where the recipe keeps them.
+    `best_test_accuracy` is chosen on the test set, and there only to compare with claims that were.
+    """
+    last, prefix = state.history[-1], "ema_" if state.averaged is not None else ""
+    best = max(state.history, key=lambda row: row[f"{prefix}test_accuracy"])
+    return {
+        **setting.configuration(),
+        "weights": "averaged" if prefix else "raw",
+        "decides_on": setting.recipe.decides_on,
+        "test_accuracy": last[f"{prefix}test_accuracy"],
+        "test_loss": last[f"{prefix}test_loss"],
+        "raw_test_accuracy": last["test_accuracy"],
+        "val_accuracy": last[f"{prefix}val_accuracy"],
+        "train_accuracy": last["train_accuracy"],
+        "best_test_accuracy": best[f"{prefix}test_accuracy"],
+        "best_test_epoch": best["epoch"],
+        "seconds": round(sum(row["seconds"] for row in state.history), 1),
+        "device": setting.compute.describe(),
+        "loader": "albumentations",
+        **runs.provenance(),
+    }
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m helpers.training", description=__doc__.splitlines()[0])
+    parser.add_argument("recipe", help="one of: " + ", ".join(recipes.RECIPES))
+    parser.add_argument("--dataset", default="auto", help="cifar10, shapes10 or auto")
+    parser.add_argument("--profile", default="auto", help="smoke, quick, full or auto")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="a field of the recipe")
+    given = parser.parse_args(arguments)
+    try:
+        recipe = recipes.get(given.recipe, _overrides(given.set))
+        fitted = fit(recipe, datasets.load(given.dataset), profile=given.profile, seed=given.seed)
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on after the last finished epoch", file=sys.stderr)
+        return 130
+    accuracy, weights = fitted.record["test_accuracy"], fitted.record["weights"]
+    print(f"{recipe.name}, seed {given.seed}: test accuracy {accuracy:.2%} ({weights} weights, last epoch)")
+    return 0
+
+
+def _overrides(settings: list[str]) -> dict[str, Any]:
+    """["epochs=3", "net=davidnet"] → {"epochs": 3, "net": "davidnet"}; values are JSON, or text where they are not."""
+    changes = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise ValueError(f"--set takes FIELD=VALUE, not {setting!r}")
+        try:
+            changes[name] = json.loads(value)
+        except json.JSONDecodeError:
+            changes[name] = value
+    return changes
+
+
+if __name__ == "__main__":
+    sys.exit(main())
