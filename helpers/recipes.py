@@ -24,10 +24,9 @@ def choice(field_name: str, value: Any, allowed: Iterable[str]) -> None:
 def _number(field_name: str, value: Any, low: float, below: float = float("inf"), whole: bool = False) -> None:
     kind = int if whole else (int, float)
     if isinstance(value, bool) or not isinstance(value, kind) or not low <= value < below:
-        wanted = f"a {'whole ' if whole else ''}number of at least {low}" + (
-            f" and below {below}" if below < 1e9 else ""
-        )
-        raise ValueError(f"{field_name} must be {wanted}, not {value!r}")
+        wanted = "a whole number" if whole else "a number"
+        bound = f" and below {below}" if below < float("inf") else ""
+        raise ValueError(f"{field_name} must be {wanted} of at least {low}{bound}, not {value!r}")
 
 
 @dataclass(frozen=True)
@@ -90,6 +89,9 @@ class Recipe:
             _number(name, getattr(self, name), low=0, whole=True)
         for name in ("max_lr", "min_lr", "peak", "factor", "momentum", "weight_decay", "ema_epochs"):
             _number(name, getattr(self, name), low=0)
+        for name in ("nesterov", "decay_norm_and_bias"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} must be True or False, not {getattr(self, name)!r}")
         _number("label_smoothing", self.label_smoothing, low=0, below=1)
         if self.schedule != "step" and self.min_lr > self.max_lr:
             raise ValueError(f"min_lr={self.min_lr} lies above max_lr={self.max_lr}")
@@ -255,9 +257,7 @@ def get(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
     allowed = [f.name for f in dataclasses.fields(recipe) if f.name not in ("name", "claim")]
     unknown = [key for key in changes if key not in allowed]
     if unknown:
-        raise ValueError(
-            f"a recipe has no field {', '.join(map(repr, unknown))}; overrides may set: {', '.join(allowed)}"
-        )
+        raise ValueError(f"unknown field {', '.join(map(repr, unknown))}; overrides may set: {', '.join(allowed)}")
     if "transforms" in changes:
         changes["transforms"] = tuple(augment.from_dict(t) for t in changes["transforms"])
     changed = dataclasses.replace(recipe, **changes)

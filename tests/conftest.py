@@ -1,0 +1,62 @@
+"""Shared by all tests: one thread per process, runs in a folder of their own, no network."""
+
+import os
+import sys
+from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"  # tiny nets are faster so, and test processes run side by side
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+if os.environ.get("CIFAR10_ROOT"):  # may be relative to where the tests were started
+    os.environ["CIFAR10_ROOT"] = str(Path(os.environ["CIFAR10_ROOT"]).absolute())
+
+import dataclasses
+
+import pytest
+
+from helpers import datasets, recipes
+from helpers.datasets import Dataset
+from helpers.recipes import Recipe
+
+
+@pytest.fixture(autouse=True)
+def own_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Every test trains into a folder that goes with it."""
+    root = tmp_path / "runs"
+    monkeypatch.setenv("RUNS_ROOT", str(root))
+    return root
+
+
+def tiny_data() -> Dataset:
+    """150 training and 60 test images of Shapes-10."""
+    return datasets.load("shapes10").subset(150, 60)
+
+
+def small() -> Recipe:
+    """A DavidNet of width 8 that trains three epochs of five steps, with everything davidnet-onecycle-plus has."""
+    recipe = recipes.get("davidnet-onecycle-plus")
+    return dataclasses.replace(
+        recipe, name="small", width=8, batch_size=32, epochs=3, ema_epochs=1.0, max_lr=0.1, min_lr=0.01
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Dataset:
+    """150 training and 60 test images of Shapes-10."""
+    return tiny_data()
+
+
+@pytest.fixture
+def small_recipe() -> Recipe:
+    """See `small`."""
+    return small()
+
+
+@pytest.fixture(scope="session")
+def cifar10() -> Dataset:
+    """The real CIFAR-10, where CIFAR10_ROOT names it."""
+    if not os.environ.get("CIFAR10_ROOT"):
+        pytest.skip("CIFAR10_ROOT is not set")
+    return datasets.load("cifar10")
+
+
+PYTHON = sys.executable

@@ -1,0 +1,72 @@
+import pytest
+import torch
+
+from helpers import devices
+from helpers.devices import Compute
+
+
+def test_default_is_a_device_that_is_there():
+    chosen = devices.compute()
+    assert torch.zeros(1, device=chosen.device).device.type == chosen.device
+    assert chosen.precision in devices.PRECISIONS
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"device": "tpu"}, "device 'tpu' is not there; this machine has: .*cpu"),
+        ({"device": "cpu", "precision": "int8"}, "unknown number format 'int8'; allowed: fp32, bf16, fp16"),
+        ({"device": "cpu", "precision": "fp16"}, "fp16 needs the gradient scaler"),
+    ],
+)
+def test_impossible_wishes_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        devices.compute(**arguments)
+
+
+def test_environment_overrides_the_choice_and_arguments_override_both(monkeypatch):
+    monkeypatch.setenv("HELPERS_DEVICE", "cpu")
+    monkeypatch.setenv("HELPERS_PRECISION", "fp32")
+    assert devices.compute() == Compute("cpu", "fp32")
+    assert devices.compute(precision="bf16") == Compute("cpu", "bf16")
+
+
+def test_autocast_computes_products_in_the_chosen_format():
+    square = torch.ones(4, 4)
+    for precision, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        with Compute("cpu", precision).autocast():
+            assert (square @ square).dtype == dtype
+
+
+def test_narrow_nets_leave_channels_last_on_a_cpu_only():
+    assert Compute("cpu", "bf16").suited_to(8).memory_format == torch.contiguous_format
+    assert Compute("cpu", "bf16").suited_to(16).memory_format == torch.channels_last
+    assert Compute("cuda", "bf16").suited_to(8).memory_format == torch.channels_last
+
+
+def test_place_moves_weights_into_the_layout():
+    net = Compute("cpu", "fp32").place(torch.nn.Conv2d(16, 16, 3))
+    assert net.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_seeded_repeats_inside_and_gives_back_the_generator_even_after_an_error():
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    with devices.seeded(5):
+        first = torch.rand(3)
+    with pytest.raises(RuntimeError), devices.seeded(5):
+        assert torch.equal(torch.rand(3), first)
+        raise RuntimeError
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_random_state_is_restored():
+    state = devices.random_state()
+    first = torch.rand(3)
+    devices.set_random_state(state)
+    assert torch.equal(torch.rand(3), first)
+
+
+def test_only_accelerators_get_workers():
+    assert devices.default_workers(Compute("cpu", "fp32")) == 0
+    assert 1 <= devices.default_workers(Compute("cuda", "bf16")) <= 8

@@ -1,0 +1,161 @@
+import copy
+import dataclasses
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from helpers import engine, models, recipes
+from helpers.devices import Compute
+from helpers.engine import TrainState, evaluate, predict, train_epoch, train_step
+from helpers.loaders import Normalize, TrainLoader, eval_batches
+from helpers.progress import EpochBar, RunningMeans, epoch_line
+from helpers.schedules import one_cycle_plan
+
+FP32 = Compute("cpu", "fp32", torch.contiguous_format)
+
+
+def state_of(recipe, steps_per_epoch=5, seed=0):
+    torch.manual_seed(seed)
+    return TrainState(recipe, 10, steps_per_epoch, FP32)
+
+
+def batch(size=12, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(size, 3, 32, 32, generator=generator), torch.randint(0, 10, (size,), generator=generator)
+
+
+def test_one_step_equals_nesterov_sgd_written_out(small_recipe):
+    """Sutskever et al. 2013 in PyTorch's form: v ← μv + g + λw;  w ← w − η(g + λw + μv)."""
+    recipe = dataclasses.replace(small_recipe, weight_decay=0.01, max_lr=0.1, min_lr=0.05, label_smoothing=0.2)
+    state = state_of(recipe)
+    net = copy.deepcopy(state.model).train()
+    velocity = [torch.zeros_like(p) for p in net.parameters()]
+    for step, lr in enumerate(one_cycle_plan(15, recipe.peak, 0.05, 0.1)[:3]):
+        images, labels = batch(seed=step)
+        target = 0.8 * F.one_hot(labels, 10) + 0.2 / 10
+        expected_loss = -(target * F.log_softmax(net(images) / 8, 1)).sum(1).mean()
+        grads = torch.autograd.grad(expected_loss, list(net.parameters()))
+        with torch.no_grad():
+            for w, g, v in zip(net.parameters(), grads, velocity):
+                v.mul_(0.9).add_(g + 0.01 * w)
+                w.sub_(lr * (g + 0.01 * w + 0.9 * v))
+        state.model.train()
+        loss, logits = train_step(state, images, labels, recipe, FP32)
+        torch.testing.assert_close(loss, expected_loss.detach())
+        assert logits.shape == (12, 10) and not logits.requires_grad
+    for ours, byhand in zip(state.model.parameters(), net.parameters()):
+        torch.testing.assert_close(ours, byhand, rtol=1e-4, atol=1e-6)
+    assert all(p.grad is None for p in state.model.parameters())
+
+
+def test_the_rate_trained_at_is_the_planned_one(small_recipe, tiny):
+    loader = TrainLoader(tiny.train, [], tiny.mean, 32)
+    state = state_of(small_recipe, len(loader))
+    for epoch in range(3):
+        bar = EpochBar(epoch, 3, len(loader), hidden=True)
+        train_epoch(state, loader.epoch(epoch), Normalize(tiny.mean, tiny.std, FP32), small_recipe, bar)
+    plan = one_cycle_plan(15, small_recipe.peak, small_recipe.min_lr, small_recipe.max_lr)
+    assert [lr for lr, _ in state.steps] == plan.tolist()
+    assert {momentum for _, momentum in state.steps} == {0.9}
+
+
+def test_the_average_is_a_moving_average_of_weights_and_buffers(small_recipe):
+    state = state_of(dataclasses.replace(small_recipe, ema_epochs=2.0), steps_per_epoch=5)  # a horizon of 10 steps
+    assert engine.ema_settings(10) == (1, 0.9)
+    expected = None
+    state.model.train()
+    for step in range(4):
+        train_step(state, *batch(seed=step), small_recipe, FP32)
+        now = {k: v.clone() for k, v in state.model.state_dict().items() if v.is_floating_point()}
+        expected = now if expected is None else {k: 0.9 * expected[k] + 0.1 * now[k] for k in now}
+    averaged = state.averaged.module.state_dict()
+    for key, value in expected.items():
+        torch.testing.assert_close(averaged[key], value)
+    assert any("running_var" in key for key in expected)
+
+
+@pytest.mark.parametrize(
+    "horizon, settings", [(500, (5, 0.99)), (50, (5, 0.9)), (49, (1, 1 - 1 / 49)), (0.5, (1, 0.0))]
+)
+def test_the_average_s_horizon(horizon, settings):
+    assert engine.ema_settings(horizon) == pytest.approx(settings)
+
+
+def test_decay_can_spare_norms_and_biases(small_recipe):
+    net = models.davidnet(width=8)
+    both = engine.make_optimizer(net, dataclasses.replace(small_recipe, decay_norm_and_bias=False)).param_groups
+    assert [group["weight_decay"] for group in both] == [small_recipe.weight_decay, 0.0]
+    assert all(p.ndim == 1 for p in both[1]["params"]) and all(p.ndim > 1 for p in both[0]["params"])
+    assert sum(len(g["params"]) for g in both) == len(list(net.parameters()))
+    assert len(engine.make_optimizer(net, small_recipe).param_groups) == 1
+
+
+def test_a_plateau_cuts_the_rate_when_the_watched_loss_stalls():
+    recipe = dataclasses.replace(recipes.get("resnet18-plateau"), width=8, patience=1, factor=0.5, max_lr=0.1)
+    state, rates = state_of(recipe), []
+    for loss in (1.0, 0.9, 0.95, 0.95, 0.8, 0.8, 0.8):  # best .9; two bad → cut; best .8; two bad → cut
+        state.after_epoch(loss)
+        rates.append(state.lr)
+    assert rates == [0.1, 0.1, 0.1, 0.05, 0.05, 0.05, 0.025]
+
+
+def test_a_loss_that_is_not_a_number_ends_the_run_with_advice(small_recipe, tiny):
+    loader = TrainLoader(tiny.train, [], tiny.mean, 32)
+    state = state_of(small_recipe, len(loader))
+    with torch.no_grad():
+        state.model.head.weight.fill_(float("inf"))
+    bar = EpochBar(1, 3, len(loader), hidden=True)
+    with pytest.raises(engine.TrainingDiverged, match="the loss became nan by step 5, at a learning rate of .*max_lr"):
+        train_epoch(state, loader.epoch(0), Normalize(tiny.mean, tiny.std, FP32), small_recipe, bar)
+
+
+def test_evaluation_weighs_by_images_whatever_the_batches(tiny, monkeypatch):
+    torch.manual_seed(0)
+    net, normalize = models.davidnet(width=8), Normalize(tiny.mean, tiny.std, FP32)
+    monkeypatch.setattr(engine, "eval_batches", lambda split: eval_batches(split, 7))  # 60 images: the last has 4
+    logits = predict(net, tiny.test, normalize)
+    labels = torch.tensor(tiny.test.labels)
+    with torch.no_grad():
+        whole = net.eval()(normalize(torch.tensor(tiny.test.images)))
+    torch.testing.assert_close(logits, whole, rtol=1e-4, atol=1e-5)
+    loss, accuracy = evaluate(net, tiny.test, normalize, logit_scale=0.5)
+    assert loss == pytest.approx(F.cross_entropy(whole * 0.5, labels).item(), rel=1e-4)
+    assert accuracy == pytest.approx((whole.argmax(1) == labels).float().mean().item())
+
+
+def test_evaluation_gives_back_mode_and_buffers_even_after_an_error(tiny):
+    net, normalize = models.davidnet(width=8).train(), Normalize(tiny.mean, tiny.std, FP32)
+    before = copy.deepcopy(net.state_dict())
+    predict(net, tiny.test, normalize)
+    with pytest.raises(TypeError):
+        predict(net, None, normalize)
+    assert net.training
+    assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
+
+
+def test_running_means_weigh_by_samples():
+    means = RunningMeans("cpu")
+    means.add(torch.tensor(1.0), torch.eye(10)[[0, 1]], torch.tensor([0, 1]))
+    means.add(torch.tensor(4.0), torch.eye(10)[[2]], torch.tensor([3]))
+    assert means.read() == pytest.approx((2.0, 2 / 3))
+
+
+def test_the_bar_reads_the_device_at_most_once_a_second(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("helpers.progress.time.monotonic", lambda: now[0])
+    bar, reads = EpochBar(1, 1, 100, hidden=True), 0
+    means = RunningMeans("cpu")
+    means.add(torch.tensor(1.0), torch.eye(10)[[0]], torch.tensor([0]))
+    for _ in range(100):
+        now[0] += 0.1
+        reads += bar.advance(means, 0.1) is not None
+    assert 9 <= reads <= 10
+
+
+def test_an_epoch_s_line_says_what_was_measured():
+    row = {"epoch": 3, "lr": 0.25, "train_loss": 0.5, "train_accuracy": 0.81234, "val_loss": None}
+    row |= {"test_loss": 0.75, "test_accuracy": 0.7, "ema_test_accuracy": 0.8, "seconds": 12.3}
+    assert (
+        epoch_line(row, 24) == "epoch  3/24  rate 0.2500  train 0.500 81.23%  test 0.750 70.00%  averaged 80.00%  12 s"
+    )

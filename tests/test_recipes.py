@@ -1,0 +1,136 @@
+import dataclasses
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from helpers import profiles, recipes
+from helpers.augment import Cutout, Flip, PadCrop
+from helpers.recipes import RECIPES
+
+# The reference table, typed anew: net, batch, epochs, schedule, first or highest rate, weight decay, claim
+PUBLISHED = {
+    "published-a": ("resnet18", 128, 50, "plateau", 1.23e-2, 0, 91.65),
+    "published-b1": ("resnet18", 128, 50, "plateau", 1e-2, 0, 91.86),
+    "published-b2": ("resnet18", 128, 50, "plateau", 9.33e-3, 0, 92.13),
+    "published-c": ("resnet18", 128, 50, "plateau", 9e-3, 1e-4, 88.91),
+    "published-d": ("davidnet", 512, 24, "one-cycle", 0.032, 0, 89.2),
+    "published-e-step": ("resnet18", 128, 24, "step", 5e-4, 0.2, 87.51),
+    "published-e-plateau": ("resnet18", 512, 25, "plateau", 0.0832, 2e-3, 88.51),
+}
+PLATEAUS = {"a": (3, 0.1), "b1": (5, 0.5), "b2": (5, 0.5), "c": (2, 0.9), "e-plateau": (3, 0.2)}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_recipes_have_the_published_settings(name):
+    r = RECIPES[name]
+    assert (r.net, r.batch_size, r.epochs, r.schedule, r.max_lr, r.weight_decay, r.claim) == PUBLISHED[name]
+    assert r.momentum == 0.9 and r.holdout == 0 and r.ema_epochs == 0 and r.logit_scale == 1
+    assert r.nesterov == (name == "published-c")
+
+
+@pytest.mark.parametrize("letter", PLATEAUS)
+def test_published_plateaus_watch_the_test_set_and_say_so(letter):
+    recipe = RECIPES[f"published-{letter}"]
+    assert (recipe.patience, recipe.factor) == PLATEAUS[letter]
+    assert recipe.decides_on == "test"
+
+
+def test_there_are_eleven_recipes_and_ours_never_decide_on_the_test_set():
+    ours = [r for r in RECIPES.values() if r.claim is None]
+    assert len(RECIPES) == 11 and len(ours) == 4
+    assert {r.name: r.decides_on for r in ours if r.decides_on} == {"resnet18-plateau": "validation"}
+
+
+def test_the_assignment_s_recipe():
+    r = RECIPES["davidnet-onecycle-plus"]
+    assert (r.net, r.batch_size, r.epochs, r.peak) == ("davidnet", 512, 24, 5 / 24)
+    assert r.transforms == (PadCrop(4, "reflect"), Flip(0.5), Cutout(8, fill="mean"))
+    assert r.min_lr == r.max_lr / 10  # no annihilation
+
+
+def test_overrides_change_fields_and_the_name():
+    changed = recipes.get("davidnet-onecycle", {"max_lr": 0.2, "epochs": 3})
+    assert (changed.max_lr, changed.epochs) == (0.2, 3)
+    assert changed.name == "davidnet-onecycle+epochs=3+max_lr=0.2"
+
+
+def test_overrides_that_change_nothing_keep_the_run_s_name():
+    assert recipes.get("davidnet-onecycle", {"epochs": 24}) == recipes.get("davidnet-onecycle")
+
+
+def test_transforms_can_be_overridden_from_json():
+    flip_only = recipes.get("davidnet-onecycle", json.loads('{"transforms": [{"transform": "Flip", "p": 0.5}]}'))
+    assert flip_only.transforms == (Flip(0.5),)
+    none = recipes.get("davidnet-onecycle", {"transforms": []})
+    assert none.name != flip_only.name and "/" not in none.name
+
+
+def test_a_changed_published_recipe_claims_nothing():
+    assert recipes.get("published-a", {"epochs": 1}).claim is None
+
+
+@pytest.mark.parametrize(
+    "name, overrides, message",
+    [
+        ("resnet50", {}, "unknown recipe 'resnet50'; there are: davidnet-onecycle, .*published-e-plateau"),
+        ("davidnet-onecycle", {"lr": 1}, "unknown field 'lr'; overrides may set: net, .*max_lr"),
+        ("davidnet-onecycle", {"name": "x"}, "unknown field 'name'"),
+        ("davidnet-onecycle", {"epochs": 0}, "epochs must be a whole number of at least 1, not 0"),
+        ("davidnet-onecycle", {"epochs": 2.5}, "epochs must be a whole number of at least 1, not 2.5"),
+        ("davidnet-onecycle", {"epochs": "3"}, "epochs must be a whole number of at least 1, not '3'"),
+        ("davidnet-onecycle", {"max_lr": -1}, "max_lr must be a number of at least 0, not -1"),
+        ("davidnet-onecycle", {"max_lr": float("nan")}, "max_lr must be a number"),
+        ("davidnet-onecycle", {"nesterov": "yes"}, "nesterov must be True or False, not 'yes'"),
+        ("davidnet-onecycle", {"label_smoothing": 1}, "at least 0 and below 1"),
+        ("davidnet-onecycle", {"min_lr": 0.5}, "min_lr=0.5 lies above max_lr=0.1"),
+        ("davidnet-onecycle", {"schedule": "cosine"}, "unknown schedule 'cosine'; allowed: one-cycle, plateau, step"),
+    ],
+)
+def test_mistakes_are_told_with_what_is_allowed(name, overrides, message):
+    with pytest.raises(ValueError, match=message):
+        recipes.get(name, overrides)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_are_plain_values(name):
+    text = json.dumps(RECIPES[name].to_dict())
+    values = json.loads(text)
+    transforms = values.pop("transforms")
+    again = recipes.get(name, {"transforms": transforms})
+    assert again == RECIPES[name]
+    assert set(values) == {f.name for f in dataclasses.fields(recipes.Recipe)} - {"transforms"}
+
+
+def test_profiles_shorten_and_keep_the_shape():
+    plateau = profiles.under(RECIPES["resnet18-plateau"], profiles.PROFILES["quick"])
+    assert (plateau.epochs, plateau.width, plateau.holdout) == (4, 64, 800)
+    smoke = profiles.under(RECIPES["davidnet-onecycle-plus"], profiles.PROFILES["smoke"])
+    assert (smoke.epochs, smoke.width, smoke.batch_size, smoke.peak) == (2, 8, 64, 5 / 24)
+    assert smoke.ema_epochs == pytest.approx(5 * 2 / 24)
+
+
+@given(st.sampled_from(sorted(RECIPES)), st.sampled_from(["smoke", "quick"]))
+def test_profiles_never_lengthen(name, profile):
+    recipe = RECIPES[name]
+    short = profiles.under(recipe, profiles.PROFILES[profile])
+    assert short.epochs <= recipe.epochs and short.width <= recipe.width and short.patience <= recipe.patience
+    assert short.name == recipe.name and short.max_lr == recipe.max_lr and short.transforms == recipe.transforms
+
+
+def test_full_changes_nothing():
+    assert all(profiles.under(r, profiles.PROFILES["full"]) == r for r in RECIPES.values())
+
+
+def test_unknown_profiles_are_refused():
+    with pytest.raises(ValueError, match="unknown profile 'fast'; allowed: auto, smoke, quick, full"):
+        profiles.resolve_profile("fast")
+
+
+@pytest.mark.parametrize("device, expected", [("cpu", "quick"), ("cuda", "full"), ("mps", "full")])
+def test_auto_is_full_on_a_gpu_and_quick_elsewhere(device, expected, monkeypatch):
+    monkeypatch.setattr(profiles.devices, "_present_devices", lambda: [device])
+    monkeypatch.setattr(profiles.devices, "_best_precision", lambda device: "fp32")
+    monkeypatch.delenv("HELPERS_DEVICE", raising=False)
+    assert profiles.resolve_profile("auto").name == expected

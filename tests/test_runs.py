@@ -1,0 +1,95 @@
+import multiprocessing
+import os
+import time
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from helpers import files, runs
+from helpers.runs import RunDirectory
+
+values = st.one_of(st.none(), st.integers(-(10**6), 10**6), st.floats(allow_nan=False))
+
+
+@given(rows=st.lists(st.fixed_dictionaries({"epoch": values, "loss": values}), min_size=1, max_size=5))
+def test_histories_come_back_bit_for_bit(rows, tmp_path_factory):
+    run = RunDirectory(tmp_path_factory.mktemp("run"))
+    run.write_history(rows)
+    assert run.history() == rows
+    kinds = [{key: type(value) for key, value in row.items()} for row in rows]
+    assert [{key: type(value) for key, value in row.items()} for row in run.history()] == kinds
+
+
+def test_what_was_not_written_is_none(tmp_path):
+    run = RunDirectory(tmp_path)
+    assert run.history() is run.steps() is run.record() is run.checkpoint() is None
+
+
+def test_paths_and_lookup(tmp_path, own_runs):
+    run = runs.run_directory("cifar10", "quick", "davidnet-onecycle", 3)
+    assert run.path == own_runs / "cifar10" / "quick" / "davidnet-onecycle" / "seed-3"
+    record = {"dataset": "cifar10", "profile": "quick", "recipe": {"name": "davidnet-onecycle"}, "seed": 3}
+    assert runs.run_of(record) == run and runs.finished_runs() == []
+    run.write_record(record)
+    assert runs.finished_runs() == [run] and run.record() == record
+
+
+def test_checkpoints_load_without_executing_code_and_a_broken_one_is_told(tmp_path):
+    run = RunDirectory(tmp_path)
+    run.write_checkpoint({"model": {"w": torch.ones(2)}, "history": [{"epoch": 1, "loss": 0.5}]})
+    assert torch.equal(run.checkpoint()["model"]["w"], torch.ones(2))
+    (tmp_path / "checkpoint.pt").write_bytes(b"half a file")
+    with pytest.raises(RuntimeError, match="checkpoint.pt cannot be read .* delete it to train this run anew"):
+        run.checkpoint()
+
+
+def test_an_interrupted_write_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "record.json"
+    files.write_atomic(path, "old")
+    with pytest.raises(KeyboardInterrupt), files.replacing(path) as temporary:
+        temporary.write_text("ne")
+        raise KeyboardInterrupt
+    assert path.read_text() == "old" and os.listdir(tmp_path) == ["record.json"]
+
+
+def hold(path, entered, seconds):
+    with RunDirectory(path).lock():
+        entered.set()
+        time.sleep(seconds)
+
+
+def test_a_second_process_waits_for_the_first(tmp_path):
+    entered = multiprocessing.get_context("spawn").Event()
+    first = multiprocessing.get_context("spawn").Process(target=hold, args=(tmp_path, entered, 0.6))
+    first.start()
+    assert entered.wait(60)
+    waited = []
+    with RunDirectory(tmp_path).lock(lambda: waited.append(first.is_alive())):
+        assert waited == [True]
+    first.join()
+
+
+def test_a_lock_dies_with_its_process(tmp_path):
+    entered = multiprocessing.get_context("spawn").Event()
+    first = multiprocessing.get_context("spawn").Process(target=hold, args=(tmp_path, entered, 60))
+    first.start()
+    assert entered.wait(60)
+    first.kill()
+    first.join()
+    with RunDirectory(tmp_path).lock(lambda: pytest.fail("a dead process cannot hold a lock")):
+        pass
+
+
+def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path):
+    (tmp_path / "runs").write_text("a file where a folder should be")
+    lock = RunDirectory(tmp_path / "runs" / "cifar10").lock()
+    with pytest.raises(PermissionError, match="cannot write to .*name a folder you can write to in RUNS_ROOT"), lock:
+        pass
+
+
+def test_provenance_names_versions_commit_and_time():
+    made = runs.provenance()
+    assert made["versions"]["torch"] == torch.__version__.split("+")[0] or made["versions"]["torch"]
+    assert made["date"].endswith("+00:00") and set(made) == {"versions", "commit", "date"}

@@ -1,0 +1,230 @@
+import dataclasses
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import PYTHON
+
+from helpers import datasets, engine, models, recipes, runs, training
+from helpers.training import fit
+
+TRAIN = """
+import sys; sys.path.insert(0, {tests!r})
+from conftest import small, tiny_data
+from helpers.training import fit
+fit(small(), tiny_data(), profile="full", seed=3)
+"""
+
+
+def weights(run):
+    checkpoint = run.checkpoint()
+    return {**checkpoint["model"], **{f"averaged.{k}": v for k, v in checkpoint["averaged"].items()}}
+
+
+def equal(left, right):
+    return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
+
+
+def untimed(rows):
+    return [{k: v for k, v in row.items() if k not in ("seconds", "date")} for row in rows]
+
+
+@pytest.fixture
+def trained(small_recipe, tiny, tmp_path):
+    """A run that nothing disturbed."""
+    root = tmp_path / "undisturbed"
+    fitted = fit(small_recipe, tiny, profile="full", seed=3, root=root, hidden=True)
+    return fitted, runs.run_of(fitted.record, root)
+
+
+def test_a_run_leaves_history_steps_record_and_checkpoint(trained, small_recipe):
+    (model, history, record), run = trained
+    assert sorted(p.name for p in run.path.iterdir()) == [
+        ".lock",
+        "checkpoint.pt",
+        "history.csv",
+        "record.json",
+        "steps.csv",
+    ]
+    assert [row["epoch"] for row in history] == [1, 2, 3] and run.history() == history
+    assert [row["step"] for row in run.steps()] == list(range(15))
+    assert run.record() == json.loads(json.dumps(record))
+    assert record["recipe"]["max_lr"] == small_recipe.max_lr and record["seed"] == 3
+    assert record["test_accuracy"] == history[-1]["ema_test_accuracy"] and record["weights"] == "averaged"
+    assert record["best_test_accuracy"] == max(row["ema_test_accuracy"] for row in history)
+    assert record["decides_on"] is None and record["loader"] == "albumentations"
+    assert not model.training and history[0]["val_loss"] is None
+
+
+def test_the_returned_net_has_the_recorded_accuracy_and_the_loss_s_scale(trained, tiny):
+    (model, _, record), run = trained
+    normalize = training.Normalize(tiny.mean, tiny.std, training.devices.compute().suited_to(8))
+    loss, accuracy = training.evaluate(model, tiny.test, normalize)
+    assert accuracy == record["test_accuracy"] and loss == pytest.approx(record["test_loss"], rel=1e-2)
+    stored = run.checkpoint()["averaged"]["module.head.weight"]
+    assert torch.equal(model.head.weight, stored / 8)
+
+
+def test_same_seed_same_weights_other_seed_other_weights(trained, small_recipe, tiny, tmp_path):
+    again = fit(small_recipe, tiny, profile="full", seed=3, root=tmp_path / "again", hidden=True)
+    assert equal(weights(trained[1]), weights(runs.run_of(again.record, tmp_path / "again")))
+    other = fit(small_recipe, tiny, profile="full", seed=4, root=tmp_path / "again", hidden=True)
+    assert not equal(weights(trained[1]), weights(runs.run_of(other.record, tmp_path / "again")))
+
+
+def test_the_caller_s_generator_is_left_alone(small_recipe, tiny):
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    fit(small_recipe, tiny, profile="full", hidden=True)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_killed_by_the_system_a_run_continues_bit_for_bit(trained, small_recipe, tiny):
+    fitted, undisturbed = trained
+    run = runs.run_directory("shapes10", "full", "small", 3)
+    script = TRAIN.format(tests=str(Path(__file__).parent))
+    process = subprocess.Popen([PYTHON, "-c", script], stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (run.path / "checkpoint.pt").exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert run.record() is None and 1 <= len(run.checkpoint()["history"]) < 3
+    again = fit(small_recipe, tiny, profile="full", seed=3, hidden=True)
+    assert equal(weights(run), weights(undisturbed))
+    assert untimed(again.history) == untimed(fitted.history) and run.steps() == undisturbed.steps()
+    assert untimed([again.record]) == untimed([fitted.record])
+
+
+@pytest.mark.parametrize("moment", ["write_checkpoint", "write_history", "write_steps", "write_record"])
+def test_stopped_between_any_two_files_a_run_continues_bit_for_bit(moment, trained, small_recipe, tiny, monkeypatch):
+    original, calls = getattr(runs.RunDirectory, moment), []
+
+    def stop_once(self, *arguments):
+        calls.append(moment)
+        if len(calls) == (1 if moment == "write_record" else 2):
+            raise KeyboardInterrupt
+        return original(self, *arguments)
+
+    monkeypatch.setattr(runs.RunDirectory, moment, stop_once)
+    with pytest.raises(KeyboardInterrupt):
+        fit(small_recipe, tiny, profile="full", seed=3, hidden=True)
+    again = fit(small_recipe, tiny, profile="full", seed=3, hidden=True)
+    run = runs.run_of(again.record)
+    assert equal(weights(run), weights(trained[1])) and untimed(run.history()) == untimed(trained[0].history)
+    assert run.steps() == trained[1].steps()
+
+
+def test_a_finished_run_is_not_trained_again_and_needs_no_writing(trained, small_recipe, tiny, monkeypatch, capsys):
+    fitted, run = trained
+    monkeypatch.setattr(runs.RunDirectory, "lock", None)
+    again = fit(small_recipe, tiny, profile="full", seed=3, root=run.path.parents[3])
+    assert again.history == fitted.history and again.record == run.record()
+    assert equal(again.model.state_dict(), fitted.model.state_dict())
+    shown = capsys.readouterr().out
+    assert shown.count("epoch ") == 3 and "trained before" in shown
+
+
+def test_a_run_is_never_mixed_with_another_configuration(trained, small_recipe, tiny):
+    root = trained[1].path.parents[3]
+    changed = dataclasses.replace(small_recipe, max_lr=0.2)
+    with pytest.raises(ValueError, match=r"another configuration \(max_lr was 0.1, is 0.2\).*an override"):
+        fit(changed, tiny, profile="full", seed=3, root=root, hidden=True)
+    with pytest.raises(ValueError, match="n_train was 150, is 120"):
+        fit(small_recipe, tiny.subset(120, None), profile="full", seed=3, root=root, hidden=True)
+    (trained[1].path / "record.json").unlink()  # unfinished runs are guarded as well
+    with pytest.raises(ValueError, match="max_lr was 0.1, is 0.2"):
+        fit(changed, tiny, profile="full", seed=3, root=root, hidden=True)
+
+
+def test_a_plateau_holds_out_images_decides_by_them_and_keeps_the_best(tiny):
+    recipe = dataclasses.replace(
+        recipes.get("resnet18-plateau"), name="plateau", width=8, batch_size=50, epochs=3, holdout=50, patience=0
+    )
+    fitted = fit(recipe, tiny, profile="full", hidden=True)
+    losses = [row["val_loss"] for row in fitted.history]
+    cut = losses[1] >= losses[0] * (1 - 1e-4)  # patience 0: an epoch that is not better cuts the next one's rate
+    assert [row["lr"] for row in fitted.history] == [0.1, 0.1, 0.1 * recipe.factor if cut else 0.1]
+    best_epoch = 1 + min(range(3), key=losses.__getitem__)
+    saved = torch.load(runs.run_of(fitted.record).path / "best.pt", weights_only=True)
+    assert saved["epoch"] == best_epoch and fitted.record["decides_on"] == "validation"
+    assert fitted.record["weights"] == "raw" and fitted.record["val_accuracy"] == fitted.history[-1]["val_accuracy"]
+    models.build("resnet18", 10, 8).load_state_dict(saved["model"])
+
+
+def test_the_plateau_sees_the_loss_it_claims_to_watch(tiny, monkeypatch):
+    seen = []
+    monkeypatch.setattr(engine.TrainState, "after_epoch", lambda self, loss: seen.append(loss))
+    base = dataclasses.replace(recipes.get("resnet18-plateau"), name="p", width=8, batch_size=50, epochs=1)
+    ours = fit(dataclasses.replace(base, holdout=50), tiny, profile="full", hidden=True)
+    published = fit(dataclasses.replace(base, name="q", holdout=0), tiny, profile="full", hidden=True)
+    assert seen == [ours.history[0]["val_loss"], published.history[0]["test_loss"]]
+    assert published.record["decides_on"] == "test"
+
+
+def test_training_never_sees_held_out_images(tiny):
+    recipe = dataclasses.replace(recipes.get("resnet18-plateau"), holdout=50)
+    setting = training.Setting(recipe, tiny, "full", 0, training.devices.compute())
+    splits = setting.splits()
+    assert (len(splits["train"]), len(splits["val"]), len(splits["test"])) == (100, 50, 60)
+    kept = {image.tobytes() for image in splits["train"].images}
+    assert not kept & {image.tobytes() for image in splits["val"].images}
+
+
+def test_half_normalises_by_a_half(tiny):
+    setting = training.Setting(recipes.get("published-c"), tiny, "full", 0, training.devices.compute())
+    white = torch.full((1, 32, 32, 3), 255, dtype=torch.uint8)
+    assert torch.allclose(setting.normalize(white), torch.ones(1, 3, 32, 32))
+
+
+def test_a_read_only_runs_folder_is_one_clear_error(small_recipe, tiny, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(PermissionError, match="cannot write to .* name a folder you can write to in RUNS_ROOT"):
+        fit(small_recipe, tiny, profile="full", root=tmp_path / "file", hidden=True)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["nothing"], "unknown recipe 'nothing'; there are: davidnet-onecycle"),
+        (["davidnet-onecycle", "--set", "lr=1"], "unknown field 'lr'; overrides may set"),
+        (["davidnet-onecycle", "--set", "epochs"], "--set takes FIELD=VALUE, not 'epochs'"),
+        (["davidnet-onecycle", "--set", "epochs=many"], "epochs must be a whole number of at least 1, not 'many'"),
+        (["davidnet-onecycle", "--profile", "slow"], "unknown profile 'slow'; allowed: auto, smoke, quick, full"),
+        (["davidnet-onecycle", "--dataset", "mnist"], "nknown data set 'mnist'"),
+    ],
+)
+def test_the_command_line_tells_mistakes_in_one_line(arguments, message, capsys):
+    assert training.main([*arguments, *([] if "--dataset" in arguments else ["--dataset", "shapes10"])]) == 1
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1 and error.startswith("error: ")
+
+
+def test_the_command_line_trains(capsys):
+    assert training.main(["davidnet-onecycle", "--dataset", "shapes10", "--profile", "smoke", "--set", "epochs=1"]) == 0
+    shown = capsys.readouterr().out
+    assert "davidnet-onecycle+epochs=1, seed 0: test accuracy" in shown and "epoch  1/1" in shown
+    assert len(runs.finished_runs()) == 1
+
+
+def test_the_command_line_needs_no_notebook_libraries():
+    """A bare GPU machine has torch, torchvision, albumentations, numpy, tqdm and filelock."""
+    script = (
+        "import sys; sys.modules.update(dict.fromkeys(['matplotlib', 'pandas', 'seaborn', 'IPython', 'papermill',"
+        " 'torch_lr_finder', 'torchinfo', 'ipywidgets', 'psutil', 'nbformat']));"
+        "from helpers import training; sys.exit(training.main(['davidnet-onecycle', '--help']))"
+    )
+    assert subprocess.run([PYTHON, "-c", script], capture_output=True).returncode == 0
+
+
+def test_real_cifar10_is_learned(cifar10, tmp_path):
+    """600 images, five epochs: far above chance, on the data the series is about."""
+    recipe = dataclasses.replace(recipes.get("davidnet-onecycle-plus"), name="real", width=16, batch_size=50, epochs=5)
+    data = datasets.Dataset.subset(cifar10, 600, 300)
+    fitted = fit(recipe, data, profile="full", root=tmp_path, hidden=True)
+    assert fitted.record["test_accuracy"] > 0.2 and fitted.record["dataset"] == "cifar10"
