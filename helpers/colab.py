@@ -1,0 +1,170 @@
+"""Google Colab: what the notebooks' first cell calls there, and the repository's name in every badge.
+
+Standard library only: in Colab this is imported before anything is installed.
+"""
+
+import argparse
+import importlib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+from helpers.files import write_atomic
+
+REPO_ROOT = Path(__file__).resolve().parent.parent
+PRESENT = ("torch", "torchvision", "numpy")  # never touched: Colab's fit its driver, and another numpy needs a restart
+REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)(?P<version>[^#]*)#\s*(?P<users>.*)")
+REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}")
+DRIVE = "/content/drive"
+BOOTSTRAP = """\
+# In Google Colab this fetches the repository and installs what is missing; anywhere else it does nothing.
+import subprocess
+import sys
+from pathlib import Path
+
+REPO = "owner/name"
+use_drive = False  # True keeps runs on Google Drive: a lost machine loses no epoch
+if "google.colab" in sys.modules:
+    folder = Path(REPO.split("/")[1]).absolute()
+    if not folder.exists():
+        subprocess.run(["git", "clone", "--quiet", "--depth=1", f"https://github.com/{REPO}", str(folder)], check=True)
+    sys.path.insert(0, str(folder))
+    from helpers.colab import setup
+
+    setup(use_drive)
+"""  # the first code cell of every notebook, owner/name stamped
+
+
+def setup(use_drive: bool = False, root: Path = REPO_ROOT) -> None:
+    """Make a fresh Colab machine ready for the notebooks.
+
+    Args:
+        use_drive: keep the run store on Google Drive, where it outlives the machine; asks for permission once.
+        root: the cloned repository.
+
+    Raises:
+        RuntimeError: pip could not install what is missing.
+    """
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    missing = missing_requirements((root / "requirements.txt").read_text(encoding="utf-8"))
+    if missing:
+        install(missing)
+    if use_drive:
+        os.environ["RUNS_ROOT"] = str(mount_drive() / root.name / "runs")
+
+
+def missing_requirements(text: str) -> list[str]:
+    """Requirements that notebooks need and that are not installed.
+
+    Args:
+        text: a requirements file whose comments name the notebooks ("all", or numbers) that use a line.
+    """
+    lines = filter(None, map(REQUIREMENT.match, text.splitlines()))
+    needed = [line for line in lines if re.match(r"all\b|\d", line["users"]) and line["name"] not in PRESENT]
+    return [line["name"] + line["version"].strip() for line in needed if not _version(line["name"])]
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def install(requirements: list[str]) -> None:
+    """Install requirements with pip, which may not move torch, torchvision or numpy to another version.
+
+    Raises:
+        RuntimeError: pip failed; the message ends with what it said.
+    """
+    installed = {name: _version(name) for name in PRESENT}
+    pins = "".join(f"{name}=={version}\n" for name, version in installed.items() if version)
+    with tempfile.TemporaryDirectory() as folder:
+        constraints = Path(folder, "constraints.txt")
+        constraints.write_text(pins, encoding="utf-8")
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--constraint", str(constraints), *requirements]
+        done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"pip could not install {', '.join(requirements)}:\n{done.stderr.strip()[-2000:]}")
+    importlib.invalidate_caches()
+
+
+def mount_drive() -> Path:
+    """Mount Google Drive and return its folder of files."""
+    from google.colab import drive  # exists in Colab only
+
+    drive.mount(DRIVE)
+    return Path(DRIVE, "MyDrive")
+
+
+def repository(root: Path = REPO_ROOT) -> str:
+    """The repository's owner/name, which stands in pyproject.toml and nowhere else by hand.
+
+    Raises:
+        ValueError: pyproject.toml names none.
+    """
+    with (root / "pyproject.toml").open("rb") as file:
+        urls = tomllib.load(file).get("project", {}).get("urls", {})
+    found = re.fullmatch(r"https://github\.com/([^/]+/[^/]+?)(\.git)?/?", urls.get("Repository", ""))
+    if not found:
+        raise ValueError('pyproject.toml has no [project.urls] Repository = "https://github.com/owner/name"')
+    return found[1]
+
+
+def stamp(repo: str, root: Path = REPO_ROOT) -> list[Path]:
+    """Write a repository's owner/name into every badge, bootstrap cell, the README and pyproject.toml.
+
+    Badges and bootstrap cells are found whatever name they carry, other links to GitHub by the current one.
+
+    Returns:
+        The files that changed.
+
+    Raises:
+        ValueError: not of the form owner/name.
+    """
+    if not REPOSITORY.fullmatch(repo) or repo.endswith(".git"):
+        raise ValueError(f"{repo!r} is not of the form owner/name, as in github.com/owner/name")
+    current = re.escape(repository(root))
+    name = r"[\w.-]+/[\w.-]+"
+    places = re.compile(
+        rf"(?P<before>colab\.research\.google\.com/github/)(?:{name})(?=/blob/)"
+        rf'|(?P<quoted>\bREPO = \\?")(?:{name})(?=\\?")'
+        rf"|(?P<link>github(?:usercontent)?\.com/)(?:{current})(?=\.git\b|\.?(?![\w.-]))"
+    )
+    return [path for path in _stamped_files(root) if _replace(path, places, repo)]
+
+
+def _replace(path: Path, places: re.Pattern[str], repo: str) -> bool:
+    text = path.read_bytes().decode()  # not read_text: line ends stay as they are
+    changed = places.sub(lambda found: found[found.lastgroup] + repo, text)
+    if changed != text:
+        write_atomic(path, changed)
+    return changed != text
+
+
+def _stamped_files(root: Path) -> Iterator[Path]:
+    yield from (path for path in (root / "README.md", root / "pyproject.toml") if path.is_file())
+    yield from sorted((root / "notebooks").glob("*.ipynb"))
+
+
+def main(arguments: list[str] | None = None, root: Path = REPO_ROOT) -> int:
+    """Command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m helpers.colab", description="Point every badge at a fork.")
+    parser.add_argument("--stamp", metavar="OWNER/NAME", required=True, help="the repository on GitHub")
+    try:
+        changed = stamp(parser.parse_args(arguments).stamp, root)
+    except ValueError as error:
+        sys.stderr.write(f"colab: {error}\n")
+        return 2
+    sys.stdout.write("".join(f"{path.relative_to(root)}\n" for path in changed) or "nothing to change\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,168 @@
+"""What a call of the runner would do: each notebook's parameters, and whether its last run still holds."""
+
+import hashlib
+import json
+import multiprocessing
+import platform
+import re
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from helpers.regenerate.notebooks import Notebook, NotebookError, in_order
+
+HELPERS = Path(__file__).resolve().parent.parent
+NOT_COMPUTING = ("colab", "files")  # modules that take no part in what a notebook computes, as the runner's own
+LIBRARIES = ("albumentations", "numpy", "torch", "torchvision")
+RUN_TIME = re.compile(r"(<!-- run-time -->).*?(<!-- /run-time -->)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What "auto" means on this machine today.
+
+    Attributes:
+        profile: "smoke", "quick" or "full".
+        dataset: "cifar10" or "shapes10".
+        device: what the notebooks compute on, in words.
+    """
+
+    profile: str
+    dataset: str
+    device: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """One notebook in the plan.
+
+    Attributes:
+        notebook: what to run.
+        parameters: what is passed to it.
+        fingerprint: of all that its outputs depend on.
+        why: why it has to run; empty where its last run still holds.
+    """
+
+    notebook: Notebook
+    parameters: dict[str, Any]
+    fingerprint: str
+    why: str
+
+
+def survey(profile: str, dataset: str, download: bool = True) -> Survey:
+    """Resolve "auto" once for all notebooks, and have the data set ready before the first one starts.
+
+    Runs in a process of its own, which takes its images and its hold on the GPU with it when it ends.
+
+    Args:
+        profile: a profile's name or "auto".
+        dataset: a data set's name or "auto".
+        download: False looks at what is on disk only.
+
+    Raises:
+        NotebookError: the data set cannot be had, or an unknown profile, data set or device is named.
+    """
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        try:
+            return pool.submit(_survey, profile, dataset, download).result()
+        except (RuntimeError, ValueError, OSError) as error:
+            raise NotebookError(str(error)) from error
+
+
+def _survey(profile: str, dataset: str, download: bool) -> Survey:
+    from helpers import datasets, devices, profiles  # here, since they load torch
+
+    name = datasets.load(dataset, download=download).name
+    return Survey(profiles.resolve_profile(profile).name, name, devices.compute().describe())
+
+
+def make_plan(
+    notebooks: Mapping[str, Notebook],
+    chosen: Iterable[str],
+    values: Mapping[str, Mapping[str, Any]],
+    surroundings: Survey,
+    earlier: Mapping[str, Mapping[str, Any]],
+    out: Path,
+    force: bool = False,
+) -> list[Task]:
+    """Order the chosen notebooks and what they need, and say which have to run.
+
+    Args:
+        notebooks: the series, by number.
+        chosen: numbers asked for.
+        values: settings by number, as `notebooks.assign` gives them.
+        surroundings: what "auto" means here.
+        earlier: entries of the last summary, by notebook name.
+        out: folder of the executed notebooks.
+        force: run the chosen ones whatever their state.
+    """
+    chosen = set(chosen)
+    tasks: dict[str, Task] = {}
+    code = helpers_digest()
+    for key in in_order(notebooks, chosen):
+        notebook = notebooks[key]
+        needs = [tasks[need] for need in notebook.needs]
+        parameters = _parameters(notebook, surroundings, values.get(key, {}))
+        mark = digest([code, sources(notebook), parameters, versions(), [need.fingerprint for need in needs]])
+        why = "forced" if force and key in chosen else outdated(notebook, mark, needs, earlier, out)
+        tasks[key] = Task(notebook, parameters, mark, why)
+    return list(tasks.values())
+
+
+def outdated(
+    notebook: Notebook, fingerprint: str, needs: Iterable[Task], earlier: Mapping[str, Mapping[str, Any]], out: Path
+) -> str:
+    """Why a notebook's last run does not hold any more; empty where it does."""
+    last = earlier.get(notebook.name)
+    if last is None:
+        return "not run yet"
+    if last["status"] != "ok":
+        return f"last run: {last['status']}"
+    if last["fingerprint"] != fingerprint:
+        return "changed since its last run"
+    if not (out / f"{notebook.name}.ipynb").is_file():
+        return "its output is gone"
+    for need in needs:
+        if need.why or earlier[need.notebook.name]["finished"] > last["started"]:
+            return f"{need.notebook.name} is newer"
+    return ""
+
+
+def _parameters(notebook: Notebook, surroundings: Survey, values: Mapping[str, Any]) -> dict[str, Any]:
+    resolved = {"profile": surroundings.profile, "dataset": surroundings.dataset}
+    return {name: value for name, value in resolved.items() if name in notebook.parameters} | dict(values)
+
+
+def sources(notebook: Notebook) -> list[list[Any]]:
+    """What of a notebook decides its outputs: cells and their tags, but no outputs and no stamped run time."""
+    return [
+        [cell.cell_type, RUN_TIME.sub(r"\1\2", cell.source), sorted(cell.metadata.get("tags", []))]
+        for cell in notebook.node.cells
+    ]
+
+
+def helpers_digest(folder: Path = HELPERS) -> str:
+    """Digest of the helper modules that notebooks compute with."""
+    paths = [path for path in sorted(folder.glob("*.py")) if path.stem not in NOT_COMPUTING]
+    return digest([[path.name, path.read_text(encoding="utf-8")] for path in paths])
+
+
+def versions() -> dict[str, str]:
+    """Python's version and those of the libraries that numbers depend on, where installed."""
+    installed = {name: _version(name) for name in LIBRARIES}
+    return {"python": platform.python_version(), **{name: found for name, found in installed.items() if found}}
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a JSON value, in hexadecimal."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

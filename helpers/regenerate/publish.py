@@ -1,0 +1,122 @@
+"""Writing a finished run back into the tree: notebooks, figures, data and the README's table. All of it or nothing."""
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from helpers.colab import repository
+from helpers.files import write_atomic
+from helpers.regenerate.notebooks import Notebook
+from helpers.regenerate.outputs import figures, headline, published, stamped
+from helpers.regenerate.results import collect_curves, collect_runs, merge
+
+BYTES = 500_000
+BYTES_OF = {"06": 1_500_000}  # a page full of images and maps
+TABLE = re.compile(r"(<!-- notebooks -->).*?(<!-- /notebooks -->)", re.DOTALL)
+HEAD = "| Notebook | Colab | Question | Run time | Result |\n|---|---|---|---|---|"
+BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
+COLAB = "https://colab.research.google.com/github"
+
+
+class PublishError(ValueError):
+    """Something must not be published as it is: the message lists all that is wrong. Nothing was written."""
+
+
+def publish(
+    root: Path,
+    series: Mapping[str, Notebook],
+    chosen: Iterable[str],
+    out: Path,
+    entries: Mapping[str, Mapping[str, Any]],
+    runs_root: Path,
+) -> list[Path]:
+    """Write what a successful run put out into the tree.
+
+    Args:
+        root: the repository.
+        series: every notebook, by number.
+        chosen: numbers of those to publish.
+        out: folder of the executed notebooks.
+        entries: the summary, by notebook name.
+        runs_root: the run store, source of images/results.csv and images/curves.csv.
+
+    Returns:
+        The files written.
+
+    Raises:
+        PublishError: see there.
+    """
+    files: dict[Path, str | bytes] = {}
+    problems: list[str] = []
+    hidden = machine_folders(root, out, runs_root)
+    series = dict(series)
+    for key in chosen:
+        name = series[key].name
+        executed = nbformat.read(out / f"{name}.ipynb", as_version=4)
+        node, faults = published(series[key].node, executed, run_time(entries[name]), hidden)
+        text = nbformat.writes(node) + "\n"
+        problems += [f"{name}: {fault}" for fault in [*faults, *_too_large(key, text)]]
+        series[key] = replace(series[key], node=node)
+        files[series[key].path] = text
+        files |= {root / "images" / f"{figure}.png": image for figure, image in figures(node).items()}
+    files |= _data(root / "images", runs_root)
+    files[root / "README.md"] = _readme(root, series, problems)
+    if problems:
+        raise PublishError("nothing was published:\n  " + "\n  ".join(problems))
+    for path, content in files.items():
+        write_atomic(path, content)
+    return list(files)
+
+
+def machine_folders(root: Path, out: Path, runs_root: Path) -> dict[str, str]:
+    """Folders of this machine, and what published outputs say in their place."""
+    folders = {root: "", out: "runs/notebooks", runs_root: "runs", Path.home(): "~"}
+    data = os.environ.get("CIFAR10_ROOT")
+    if data:
+        folders[Path(data)] = "data"
+    return {str(folder.absolute()): name for folder, name in folders.items() if folder != Path("/")}
+
+
+def run_time(entry: Mapping[str, Any]) -> str:
+    """How long a notebook took, and on what: "6 min 12 s on cpu (2 threads), bf16; full profile, cifar10"."""
+    minutes, seconds = divmod(round(entry["seconds"]), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = [f"{hours} h" if hours else "", f"{minutes} min" if minutes else "", "" if hours else f"{seconds} s"]
+    given = entry["parameters"]
+    how = [f"{given['profile']} profile"] if "profile" in given else []
+    how += [given["dataset"]] if "dataset" in given else []
+    return " ".join(filter(None, parts)) + f" on {entry['device']}" + (f"; {', '.join(how)}" if how else "")
+
+
+def _too_large(key: str, text: str) -> list[str]:
+    size, limit = len(text.encode()), BYTES_OF.get(key, BYTES)
+    if size <= limit:
+        return []
+    return [f"{size / 1000:.0f} KB are more than {limit / 1000:.0f} KB; show fewer or smaller figures"]
+
+
+def _data(folder: Path, runs_root: Path) -> dict[Path, str | bytes]:
+    rows = {"results.csv": collect_runs(runs_root), "curves.csv": collect_curves(runs_root)}
+    return {folder / name: merge(folder / name, new) for name, new in rows.items() if new}
+
+
+def _readme(root: Path, series: Mapping[str, Notebook], problems: list[str]) -> str:
+    text = (root / "README.md").read_text(encoding="utf-8")
+    if not TABLE.search(text):
+        problems.append("README.md lacks the markers <!-- notebooks --> and <!-- /notebooks --> around its table")
+    rows = [_row(notebook, repository(root)) for notebook in series.values()]
+    return TABLE.sub(lambda found: "\n".join([found[1], HEAD, *rows, found[2]]), text)
+
+
+def _row(notebook: Notebook, repo: str) -> str:
+    path = f"notebooks/{notebook.name}.ipynb"
+    title = notebook.name[:2] + " " + notebook.name[3:].replace("_", " ")
+    badge = f"[![Open in Colab]({BADGE})]({COLAB}/{repo}/blob/main/{path})"
+    question = notebook.node.metadata.get("helpers", {}).get("question", "")
+    cells = [f"[{title}]({path})", badge, question, stamped(notebook.node), headline(notebook.node)]
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

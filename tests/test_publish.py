@@ -1,0 +1,328 @@
+"""Publishing: what is taken from a run, what is refused, and that all of it is written or nothing."""
+
+import base64
+import csv
+import json
+
+import fixture_notebooks as fixtures
+import nbformat
+import pytest
+from fixture_notebooks import FakeExecution, notebook, write
+from hypothesis import given
+from hypothesis import strategies as st
+from nbformat.v4 import new_code_cell, new_output
+
+from helpers.regenerate import batch, cli
+from helpers.regenerate.outputs import figures, headline, published, stamped, without_folders
+from helpers.regenerate.publish import BYTES_OF, PublishError, publish, run_time
+from helpers.regenerate.results import collect_curves, collect_runs, merge
+
+PNG = b"\x89PNG of a curve"
+README = "# Series\n\n<!-- notebooks -->\nold table\n<!-- /notebooks -->\n\nThe end.\n"
+PROJECT = '[project.urls]\nRepository = "https://github.com/ada/lesson"\n'
+ENTRY = {
+    "seconds": 372.4,
+    "device": "cpu (EPYC, 2 threads), bf16",
+    "parameters": {"profile": "full", "dataset": "cifar10", "seed": 0},
+}
+
+
+def stream(text, name="stdout"):
+    return new_output("stream", name=name, text=text)
+
+
+def ran(source, outputs_by_cell, injected=True):
+    """The source as a run leaves it: a cell of injected parameters, outputs by code cell, counts as the kernel gave."""
+    node = nbformat.from_dict(json.loads(json.dumps(source)))
+    code = [cell for cell in node.cells if cell.cell_type == "code"]
+    for number, cell in enumerate(code):
+        cell.outputs, cell.execution_count = outputs_by_cell.get(number, []), number + 7
+    if injected:
+        node.cells.insert(2, new_code_cell('profile = "full"', metadata={"tags": ["injected-parameters"]}))
+    return node
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A repository with two notebooks, a run of both, and a run store; call it to publish."""
+    train = notebook(("plot()", "figure:curve"), ("print(accuracy)", "headline"), question="How | far?")
+    write(tmp_path, n01_look_at_data=notebook("2 + 2"), n05_train=train)
+    (tmp_path / "README.md").write_text(README)
+    (tmp_path / "pyproject.toml").write_text(PROJECT)
+    out = tmp_path / "runs/notebooks"
+    out.mkdir(parents=True)
+    outputs = {
+        "01_look_at_data": {1: [new_output("execute_result", {"text/plain": "4"}, execution_count=3)]},
+        "05_train": {
+            1: [new_output("display_data", {"image/png": base64.encodebytes(PNG).decode()})],
+            2: [stream(f"read from {tmp_path}/runs/x\n"), stream("test accuracy 94.10 %\n")],
+        },
+    }
+    for name, by_cell in outputs.items():
+        source = nbformat.read(tmp_path / f"notebooks/{name}.ipynb", as_version=4)
+        nbformat.write(ran(source, by_cell), out / f"{name}.ipynb")
+
+    def call(*chosen):
+        series = cli.discover(tmp_path / "notebooks")
+        entries = {notebook.name: ENTRY for notebook in series.values()}
+        return publish(tmp_path, series, chosen or list(series), out, entries, tmp_path / "runs")
+
+    call.root, call.out = tmp_path, out
+    return call
+
+
+def read(path):
+    return nbformat.read(path, as_version=4)
+
+
+def change(path, edit):
+    node = read(path)
+    edit(node)
+    nbformat.write(node, path)
+
+
+def test_outputs_go_under_the_sources_own_cells(tree):
+    before = read(tree.root / "notebooks/05_train.ipynb")
+    tree()
+    after = read(tree.root / "notebooks/05_train.ipynb")
+    assert [cell.source for cell in after.cells[1:]] == [cell.source for cell in before.cells[1:]]
+    assert "injected-parameters" not in json.dumps(after)
+    assert [cell.execution_count for cell in after.cells[1:]] == [1, 2, 3]
+    assert read(tree.root / "notebooks/01_look_at_data.ipynb").cells[2].outputs[0].execution_count == 2
+    assert after.cells[3].outputs[0].text == "read from runs/x\n"
+    nbformat.validate(after)
+
+
+def test_figures_are_written_as_png(tree):
+    written = tree("05")
+    assert (tree.root / "images/curve.png").read_bytes() == PNG
+    assert tree.root / "images/curve.png" in written
+
+
+def test_run_time_and_table_are_stamped_between_their_markers(tree):
+    tree()
+    words = "6 min 12 s on cpu (EPYC, 2 threads), bf16; full profile, cifar10"
+    node = read(tree.root / "notebooks/05_train.ipynb")
+    assert node.cells[0].source == f"# Title\n\nTakes <!-- run-time -->{words}<!-- /run-time -->."
+    text = (tree.root / "README.md").read_text()
+    assert text.startswith("# Series\n\n<!-- notebooks -->\n| Notebook |") and text.endswith("-->\n\nThe end.\n")
+    row = next(line for line in text.splitlines() if "05_train" in line)
+    colab = "https://colab.research.google.com/github/ada/lesson/blob/main/notebooks/05_train.ipynb"
+    assert row.startswith("| [05 train](notebooks/05_train.ipynb) | [![") and f"({colab})" in row
+    assert row.endswith(f"| How \\| far? | {words} | test accuracy 94.10 % |")
+
+
+def test_publishing_twice_changes_nothing_more(tree):
+    tree()
+    once = {path: path.read_bytes() for path in tree.root.rglob("*.*") if path.is_file()}
+    tree()
+    assert {path: path.read_bytes() for path in tree.root.rglob("*.*") if path.is_file()} == once
+
+
+def test_publishing_one_notebook_keeps_the_others_rows(tree):
+    tree()
+    tree("01")
+    assert "test accuracy 94.10 %" in (tree.root / "README.md").read_text()
+
+
+def test_widgets_do_not_reach_the_published_notebook(tree):
+    view = new_output("display_data", {"application/vnd.jupyter.widget-view+json": {}, "text/plain": "interactive()"})
+
+    def with_widget(node):
+        node.cells[3].outputs.append(view)
+        node.metadata["widgets"] = {}
+
+    change(tree.out / "05_train.ipynb", with_widget)
+    change(tree.root / "notebooks/05_train.ipynb", lambda node: node.metadata.update(widgets={}))
+    tree()
+    text = (tree.root / "notebooks/05_train.ipynb").read_text()
+    assert "widget" not in text and "interactive" not in text
+
+
+def add_output(output):
+    return lambda node: node.cells[-1].outputs.append(output)
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (add_output(stream("UserWarning: old\nmore\n", "stderr")), "cell [3] wrote to stderr: UserWarning: old"),
+        (add_output(stream("see /home/someone/x.py\n")), "cell [3] shows a path of this machine: /home/someone/x.py"),
+        (add_output(new_output("display_data", {"text/html": "<a href='/tmp/x'>"})), "machine: /tmp/x"),
+        (add_output(stream("x" * 500_000)), "are more than 500 KB"),
+        (lambda node: node.cells[3].update(outputs=[]), "tagged figure:curve has no PNG output"),
+        (lambda node: node.cells[3].update(source="plot(2)"), "1 code cells are not those that ran"),
+        (lambda node: node.cells.pop(4), "1 code cells are not those that ran"),
+    ],
+)
+def test_what_must_not_be_published_is_named_and_nothing_is_written(tree, edit, said):
+    change(tree.out / "05_train.ipynb", edit)
+    before = {path: path.read_bytes() for path in tree.root.rglob("*.*") if path.is_file()}
+    with pytest.raises(PublishError) as refused:
+        tree()
+    assert "05_train: " in str(refused.value) and said in str(refused.value)
+    assert {path: path.read_bytes() for path in tree.root.rglob("*.*") if path.is_file()} == before
+
+
+def test_all_that_is_wrong_is_listed_at_once(tree):
+    change(tree.out / "05_train.ipynb", add_output(stream("oh", "stderr")))
+    (tree.root / "README.md").write_text("no markers")
+    change(tree.root / "notebooks/01_look_at_data.ipynb", lambda node: node.cells[0].update(source="# Bare"))
+    with pytest.raises(PublishError) as refused:
+        tree()
+    assert len(str(refused.value).splitlines()) == 4
+    for said in ("stderr", "README.md lacks the markers", "01_look_at_data: its first cell lacks the markers"):
+        assert said in str(refused.value)
+
+
+def test_the_page_of_maps_may_be_larger():
+    assert BYTES_OF["06"] == 1_500_000
+
+
+def test_a_source_without_language_gets_one_so_that_papermill_can_pass_parameters():
+    source = notebook("1")
+    node, faults = published(source, ran(source, {}), "now", {})
+    assert node.metadata.language_info == {"name": "python"} and faults == []
+    assert "language_info" not in source.metadata
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.4, "0 s"), (59.6, "1 min 0 s"), (372.4, "6 min 12 s"), (7_260, "2 h 1 min"), (3_600, "1 h")],
+)
+def test_run_time_in_words(seconds, words):
+    assert run_time({"seconds": seconds, "device": "gpu", "parameters": {}}) == f"{words} on gpu"
+
+
+def test_headline_is_the_last_line_printed():
+    node = notebook(("x", "headline"), "y")
+    node.cells[2].outputs = [
+        stream("one\ntwo\n"),
+        new_output("display_data", {"text/plain": "fig"}),
+        stream("three \n\n"),
+    ]
+    assert headline(node) == "three"
+    assert headline(notebook("x")) == "" and stamped(notebook("x")) == ""
+
+
+def test_figure_takes_the_first_image_and_only_its_own_tag():
+    node = notebook(("x", "figure:a-b_1"), ("y", "figure:Not This"))
+    images = [new_output("display_data", {"image/png": base64.b64encode(b).decode()}) for b in (b"1", b"2")]
+    node.cells[2].outputs = node.cells[3].outputs = images
+    assert figures(node) == {"a-b_1": b"1"}
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("/w/repo/images/x.png", "images/x.png"),
+        ("in /w/repo.", "in .."),
+        ("/w/repo/runs/a and /w/repository/b", "runs/a and /w/repository/b"),
+        ("File '/w/me/x'", "File '~/x'"),
+        ("/w/repo-2/x", "/w/repo-2/x"),
+    ],
+)
+def test_folders_of_the_machine_are_replaced(text, shown):
+    assert without_folders(text, {"/w/repo": "", "/w/me": "~", "/w/repo/runs": "runs"}) == shown
+
+
+@given(st.text(alphabet="ab/ .", max_size=30))
+def test_no_hidden_folder_survives(text):
+    assert "/w/repo/" not in without_folders(f"{text} /w/repo/{text}", {"/w/repo": ""})
+
+
+# --- the data
+
+
+def finish_run(root, seed, accuracy, profile="full", recipe="davidnet-onecycle"):
+    folder = root / "cifar10" / profile / recipe / f"seed-{seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    made = {"name": recipe, "net": "davidnet", "width": 64, "epochs": 2, "transforms": [1], "claim": None}
+    record = {"recipe": made, "dataset": "cifar10", "profile": profile, "seed": seed, "test_accuracy": accuracy}
+    (folder / "record.json").write_text(json.dumps(record | {"versions": {"torch": "2"}, "decides_on": None}))
+    (folder / "history.csv").write_text(f"epoch,test_accuracy\n1,0.5\n2,{accuracy}\n")
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_finished_runs_become_flat_rows(tmp_path):
+    finish_run(tmp_path, 1, 0.94)
+    finish_run(tmp_path, 0, 0.5, profile="smoke")
+    (tmp_path / "cifar10/full/davidnet-onecycle/seed-2").mkdir()  # begun, not finished
+    (row,) = collect_runs(tmp_path)
+    assert list(row)[:5] == ["dataset", "profile", "recipe", "seed", "net"]
+    assert (row["recipe"], row["seed"], row["test_accuracy"], row["claim"]) == ("davidnet-onecycle", 1, 0.94, None)
+    assert "versions" not in row
+    curve = collect_curves(tmp_path)
+    assert [(epoch["seed"], epoch["epoch"], epoch["test_accuracy"]) for epoch in curve] == [(1, 1, 0.5), (1, 2, 0.94)]
+
+
+def test_published_rows_are_replaced_by_the_same_run_and_others_stay(tree):
+    finish_run(tree.root / "runs", 0, 0.93)
+    finish_run(tree.root / "runs", 1, 0.94)
+    tree()
+    (tree.root / "runs/cifar10/full/davidnet-onecycle/seed-1/record.json").unlink()
+    finish_run(tree.root / "runs", 0, 0.95)
+    tree()
+    results, curves = rows(tree.root / "images/results.csv"), rows(tree.root / "images/curves.csv")
+    assert [(row["seed"], row["test_accuracy"]) for row in results] == [("0", "0.95"), ("1", "0.94")]
+    assert [(row["seed"], row["epoch"]) for row in curves] == [("0", "1"), ("0", "2"), ("1", "1"), ("1", "2")]
+    assert curves[1]["test_accuracy"] == "0.95"
+
+
+def test_without_runs_the_published_data_stay(tree):
+    tree()
+    assert not (tree.root / "images/results.csv").exists()
+
+
+def test_merging_unites_columns(tmp_path):
+    key = {"dataset": "d", "profile": "p", "recipe": "r"}
+    (tmp_path / "a.csv").write_text(merge(tmp_path / "a.csv", [key | {"seed": 10, "old": 1}]))
+    (tmp_path / "a.csv").write_text(merge(tmp_path / "a.csv", [key | {"seed": 9, "new": None, "more": "a,b"}]))
+    assert [(row["seed"], row["old"], row["new"], row["more"]) for row in rows(tmp_path / "a.csv")] == [
+        ("9", "", "", "a,b"),
+        ("10", "1", "", ""),
+    ]
+
+
+# --- from the command line
+
+
+@pytest.fixture
+def command(tree, monkeypatch):
+    monkeypatch.delenv("RUNS_ROOT", raising=False)
+    monkeypatch.setattr(cli, "survey", lambda *_, **__: fixtures.SURVEY)
+    monkeypatch.setattr(cli, "Execution", FakeExecution)
+    monkeypatch.setattr(batch, "POLL_SECONDS", 0.001)
+    change(tree.root / "notebooks/05_train.ipynb", lambda node: node.cells[2].metadata.pop("tags"))
+
+    def call(*arguments, **statuses):
+        FakeExecution.reset(**statuses)
+        return cli.main(list(arguments), tree.root)
+
+    call.tree = tree
+    return call
+
+
+def test_publish_runs_what_is_missing_then_writes_and_outdates_nothing(command, capsys):
+    assert command("--publish") == 0
+    assert "published notebooks/05_train.ipynb" in capsys.readouterr().out
+    node = read(command.tree.root / "notebooks/05_train.ipynb")
+    assert "1 s on cpu (a test), fp32; quick profile, shapes10" in node.cells[0].source
+    assert command("--publish") == 0
+    assert FakeExecution.log == []  # neither outputs nor the stamped time outdate a run
+
+
+def test_after_a_failure_nothing_is_published(command):
+    before = (command.tree.root / "notebooks/01_look_at_data.ipynb").read_bytes()
+    assert command("--publish", n05_train="failed") == 1
+    assert (command.tree.root / "notebooks/01_look_at_data.ipynb").read_bytes() == before
+
+
+def test_a_refused_publication_exits_with_an_error(command, capsys):
+    (command.tree.root / "README.md").write_text("")
+    assert command("--publish") == 1
+    assert "nothing was published" in capsys.readouterr().err
