@@ -18,6 +18,7 @@ class Profile:
         epochs: at most so many; schedules keep their shape.
         width: channels of the main net's first stage; side_width: of side experiments' nets.
         batch_size: at most so many images per step.
+        ema_epochs: horizon of an average of the weights, at most; a short run improves too fast for a long one.
         finder_steps: length of a learning-rate range test.
     """
 
@@ -28,14 +29,25 @@ class Profile:
     width: int | None = None
     side_width: int | None = None
     batch_size: int | None = None
+    ema_epochs: float | None = None
     finder_steps: int = 100
 
 
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile("smoke", n_train=512, n_test=256, epochs=2, width=8, side_width=8, batch_size=64, finder_steps=20),
-        Profile("quick", n_train=8_000, n_test=2_000, epochs=4, side_width=16),
+        Profile(
+            "smoke",
+            n_train=512,
+            n_test=256,
+            epochs=2,
+            width=8,
+            side_width=8,
+            batch_size=64,
+            ema_epochs=0.25,
+            finder_steps=20,
+        ),
+        Profile("quick", n_train=8_000, n_test=2_000, epochs=4, side_width=16, batch_size=128, ema_epochs=0.25),
         Profile("full"),
     )
 }
@@ -56,18 +68,22 @@ def resolve_profile(name: str = "auto") -> Profile:
 def under(recipe: Recipe, profile: Profile) -> Recipe:
     """The recipe a profile really runs: fewer epochs, narrower, same shape of schedule.
 
-    What counts epochs (patience, steps, the average's horizon) shrinks with the run; the peak is a share of it.
-    The held-out share of the training images stays the same.
+    A plateau's patience and the steps of the step schedule shrink with the epochs; One Cycle's peak is a share of them.
+    The held-out share of the training images stays the same. Fields that were overridden stay as they were asked for.
     """
-    epochs = min(recipe.epochs, profile.epochs or recipe.epochs)
+    epochs = recipe.epochs if "epochs" in recipe.overridden else _at_most(recipe.epochs, profile.epochs)
     share = epochs / recipe.epochs
-    return dataclasses.replace(
-        recipe,
-        epochs=epochs,
-        patience=round(recipe.patience * share),
-        every=max(1, round(recipe.every * share)),
-        ema_epochs=recipe.ema_epochs * share,
-        width=min(recipe.width, profile.width or recipe.width),
-        batch_size=min(recipe.batch_size, profile.batch_size or recipe.batch_size),
-        holdout=round(recipe.holdout * (profile.n_train or TRAINING_IMAGES) / TRAINING_IMAGES),
-    )
+    changes = {
+        "epochs": epochs,
+        "patience": round(recipe.patience * share),
+        "every": max(1, round(recipe.every * share)),
+        "ema_epochs": _at_most(recipe.ema_epochs, profile.ema_epochs),
+        "width": _at_most(recipe.width, profile.width),
+        "batch_size": _at_most(recipe.batch_size, profile.batch_size),
+        "holdout": round(recipe.holdout * (profile.n_train or TRAINING_IMAGES) / TRAINING_IMAGES),
+    }
+    return dataclasses.replace(recipe, **{k: v for k, v in changes.items() if k not in recipe.overridden})
+
+
+def _at_most(value: float, limit: float | None) -> float:
+    return value if limit is None else min(value, limit)

@@ -53,6 +53,7 @@ class Recipe:
         logit_scale: factor on the logits inside the loss.
         ema_epochs: horizon of the moving average of the weights, in epochs; 0 keeps none.
         claim: the published test accuracy in percent that the recipe reproduces, if any.
+        overridden: fields that differ from the recipe of this name; a profile leaves them alone.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Recipe:
     logit_scale: float = 1.0
     ema_epochs: float = 0.0
     claim: float | None = field(default=None, compare=False)
+    overridden: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         choice("net", self.net, models.NETS)
@@ -254,15 +256,16 @@ def get(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
     if name not in RECIPES:
         raise ValueError(f"unknown recipe {name!r}; there are: {', '.join(RECIPES)}")
     recipe, changes = RECIPES[name], dict(overrides or {})
-    allowed = [f.name for f in dataclasses.fields(recipe) if f.name not in ("name", "claim")]
+    allowed = [f.name for f in dataclasses.fields(recipe) if f.name not in ("name", "claim", "overridden")]
     unknown = [key for key in changes if key not in allowed]
     if unknown:
         raise ValueError(f"unknown field {', '.join(map(repr, unknown))}; overrides may set: {', '.join(allowed)}")
     if "transforms" in changes:
         changes["transforms"] = tuple(augment.from_dict(t) for t in changes["transforms"])
     changed = dataclasses.replace(recipe, **changes)
-    changes = {key: value for key, value in changes.items() if value != getattr(recipe, key)}
-    return dataclasses.replace(changed, name=recipe.name + _suffix(changes), claim=None) if changes else recipe
+    if not changes:
+        return recipe
+    return dataclasses.replace(changed, name=name + _suffix(changes), claim=None, overridden=tuple(sorted(changes)))
 
 
 def _suffix(changes: Mapping[str, Any]) -> str:

@@ -56,8 +56,14 @@ def test_overrides_change_fields_and_the_name():
     assert changed.name == "davidnet-onecycle+epochs=3+max_lr=0.2"
 
 
-def test_overrides_that_change_nothing_keep_the_run_s_name():
-    assert recipes.get("davidnet-onecycle", {"epochs": 24}) == recipes.get("davidnet-onecycle")
+def test_profiles_leave_overrides_alone():
+    asked = recipes.get("davidnet-onecycle-plus", {"epochs": 24, "width": 32, "ema_epochs": 0})
+    quick = profiles.under(asked, profiles.PROFILES["quick"])
+    assert (quick.epochs, quick.width, quick.ema_epochs, quick.batch_size) == (24, 32, 0, 128)
+
+
+def test_no_overrides_are_the_recipe_itself():
+    assert recipes.get("davidnet-onecycle", {}) is RECIPES["davidnet-onecycle"]
 
 
 def test_transforms_can_be_overridden_from_json():
@@ -98,8 +104,7 @@ def test_recipes_are_plain_values(name):
     text = json.dumps(RECIPES[name].to_dict())
     values = json.loads(text)
     transforms = values.pop("transforms")
-    again = recipes.get(name, {"transforms": transforms})
-    assert again == RECIPES[name]
+    assert recipes.get(name, {"transforms": transforms}).transforms == RECIPES[name].transforms
     assert set(values) == {f.name for f in dataclasses.fields(recipes.Recipe)} - {"transforms"}
 
 
@@ -108,7 +113,8 @@ def test_profiles_shorten_and_keep_the_shape():
     assert (plateau.epochs, plateau.width, plateau.holdout) == (4, 64, 800)
     smoke = profiles.under(RECIPES["davidnet-onecycle-plus"], profiles.PROFILES["smoke"])
     assert (smoke.epochs, smoke.width, smoke.batch_size, smoke.peak) == (2, 8, 64, 5 / 24)
-    assert smoke.ema_epochs == pytest.approx(5 * 2 / 24)
+    assert smoke.ema_epochs == 0.25
+    assert profiles.under(RECIPES["davidnet-onecycle"], profiles.PROFILES["smoke"]).ema_epochs == 0
 
 
 @given(st.sampled_from(sorted(RECIPES)), st.sampled_from(["smoke", "quick"]))
