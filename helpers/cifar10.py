@@ -63,7 +63,12 @@ def read(given: Path | None = None, download: bool = True, notice: Notice = tqdm
         if given:
             raise DatasetError(f"CIFAR-10 is not in {given}. Either {SET_ROOT}; or unset it; or {downloads.INSTEAD}")
         _download(archive, download, notice)
-    return _read_archive(archive, notice)
+    try:
+        return _read_archive(archive, notice)
+    except OSError as error:
+        raise DatasetError(
+            f"Cannot unpack {archive}: {error}. Make room; or {SET_ROOT}; or {downloads.INSTEAD}"
+        ) from error
 
 
 def _download(archive: Path, allowed: bool, notice: Notice) -> None:

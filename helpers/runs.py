@@ -26,6 +26,10 @@ from helpers.files import replacing, write_atomic
 Row = dict[str, Any]
 
 
+class RunError(RuntimeError):
+    """A run on disk cannot be used as it is; the message says what to do."""
+
+
 def runs_root() -> Path:
     """The folder of all runs: the environment's RUNS_ROOT, else runs/ beside the package."""
     return Path(os.environ.get("RUNS_ROOT") or Path(__file__).resolve().parent.parent / "runs").absolute()
@@ -80,7 +84,7 @@ class RunDirectory:
         """The state after the last finished epoch, on the CPU.
 
         Raises:
-            RuntimeError: the file cannot be read.
+            RunError: the file cannot be read.
         """
         path = self.path / "checkpoint.pt"
         if not path.exists():
@@ -88,7 +92,7 @@ class RunDirectory:
         try:
             return torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
-            raise RuntimeError(f"{path} cannot be read ({error}); delete it to train this run anew") from error
+            raise RunError(f"{path} cannot be read ({error}); delete it to train this run anew") from error
 
     def write_history(self, rows: Sequence[Row]) -> None:
         _write_csv(self.path / "history.csv", rows)

@@ -21,7 +21,7 @@ from helpers.devices import Compute
 from helpers.engine import TrainingDiverged, TrainState, evaluate, predict, train_epoch, train_step
 from helpers.loaders import Normalize, TrainLoader
 from helpers.recipes import Recipe
-from helpers.runs import RunDirectory
+from helpers.runs import RunDirectory, RunError
 
 __all__ = ["Fitted", "TrainingDiverged", "evaluate", "fit", "predict", "train_epoch", "train_step"]
 
@@ -114,6 +114,7 @@ def fit(
 
     Raises:
         ValueError: an unknown name, or a run with another configuration lies where this one belongs.
+        RunError: what lies on disk of this run is incomplete or broken.
         PermissionError: the runs folder cannot be written to.
         TrainingDiverged: the loss became infinite or not a number.
     """
@@ -210,7 +211,7 @@ def _finished(setting: Setting, run: RunDirectory, hidden: bool) -> Fitted:
     """Load a finished run: the net from the checkpoint, the rest from the files beside it."""
     record, history, checkpoint = run.record(), run.history(), run.checkpoint()
     if record is None or history is None or checkpoint is None:
-        raise RuntimeError(f"{run.path} is incomplete; delete it to train this run anew")
+        raise RunError(f"{run.path} is incomplete; delete it to train this run anew")
     _check_same(json.loads(checkpoint["configuration"]), setting, run)
     state = TrainState(setting.recipe, len(setting.dataset.classes), 3, setting.compute)
     state.load_weights(checkpoint)
@@ -266,7 +267,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         recipe = recipes.get(given.recipe, _overrides(given.set))
         fitted = fit(recipe, datasets.load(given.dataset), profile=given.profile, seed=given.seed)
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, OSError, TrainingDiverged, datasets.DatasetError, RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
