@@ -1,0 +1,197 @@
+"""From predictions to answers: how right, on which classes, confused with what, and where a net was surely wrong."""
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share counted on a sample, with the interval it leaves open for the truth.
+
+    Attributes:
+        hits, count: so many of so many.
+        low, high: ends of the Wilson interval, in [0, 1].
+    """
+
+    hits: int
+    count: int
+    low: float
+    high: float
+
+    @property
+    def value(self) -> float:
+        """hits / count, in [0, 1]; not a number where nothing was counted."""
+        return self.hits / self.count if self.count else math.nan
+
+    def __str__(self) -> str:
+        return f"{self.value:.2%} ({self.low:.2%} to {self.high:.2%}, n = {self.count})"
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a net said about every image of a split.
+
+    Attributes:
+        probabilities: (N, K) float64, rows sum to 1.
+        labels: (N,) true classes.
+    """
+
+    probabilities: np.ndarray
+    labels: np.ndarray
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """(N,) the most probable class."""
+        return self.probabilities.argmax(1)
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """(N,) probability of the predicted class."""
+        return self.probabilities.max(1)
+
+    @property
+    def right(self) -> np.ndarray:
+        """(N,) bool."""
+        return self.predicted == self.labels
+
+    @property
+    def accuracy(self) -> Share:
+        """Share of images whose class was named."""
+        return wilson(int(self.right.sum()), len(self.labels))
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two classes taken for each other.
+
+    Attributes:
+        first, second: class indices; `first` is taken for `second` at least as often as the reverse.
+        there, back: images of `first` called `second`, and of `second` called `first`.
+    """
+
+    first: int
+    second: int
+    there: int
+    back: int
+
+    @property
+    def total(self) -> int:
+        """Confusions in either direction."""
+        return self.there + self.back
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One image whose class was missed.
+
+    Attributes:
+        index: its place in the split.
+        truth, predicted: class indices.
+        confidence: probability given to the predicted class, in [0, 1]; on_truth: to the true one.
+    """
+
+    index: int
+    truth: int
+    predicted: int
+    confidence: float
+    on_truth: float
+
+
+def predictions(logits: np.ndarray, labels: np.ndarray) -> Predictions:
+    """Turn logits into probabilities by a softmax.
+
+    Args:
+        logits: (N, K) real numbers.
+        labels: (N,) true classes, 0 to K − 1.
+
+    Raises:
+        ValueError: the shapes do not fit together, or a label names no column.
+    """
+    logits, labels = np.asarray(logits, dtype=np.float64), np.asarray(labels)
+    if logits.ndim != 2 or labels.shape != logits.shape[:1]:
+        raise ValueError(f"need logits (N, K) and labels (N,), got {logits.shape} and {labels.shape}")
+    if labels.size and not 0 <= labels.min() <= labels.max() < logits.shape[1]:
+        raise ValueError(f"labels must lie in 0..{logits.shape[1] - 1}, got {labels.min()}..{labels.max()}")
+    powers = np.exp(logits - logits.max(1, keepdims=True))  # the largest logit is subtracted so that none overflows
+    return Predictions(powers / powers.sum(1, keepdims=True), labels)
+
+
+def wilson(hits: int, count: int, level: float = 0.95) -> Share:
+    """A share with its score interval (Wilson 1927), which stays inside [0, 1] and is honest for few images.
+
+    Args:
+        hits, count: 0 ≤ hits ≤ count; without a count the interval is all of [0, 1].
+        level: how often such intervals hold the true share, in (0, 1).
+
+    Raises:
+        ValueError: more hits than count, a negative number, or a level outside (0, 1).
+    """
+    if not 0 <= hits <= count:
+        raise ValueError(f"need 0 <= hits <= count, got hits={hits}, count={count}")
+    if not 0 < level < 1:
+        raise ValueError(f"level is a share between 0 and 1, not {level}")
+    if count == 0:
+        return Share(0, 0, 0.0, 1.0)
+    z = NormalDist().inv_cdf(0.5 + level / 2)
+    share, weight = hits / count, z * z / count
+    centre = (share + weight / 2) / (1 + weight)
+    half = z / (1 + weight) * math.sqrt(share * (1 - share) / count + weight / (4 * count))
+    low, high = max(0.0, centre - half), min(1.0, centre + half)
+    return Share(hits, count, 0.0 if hits == 0 else low, 1.0 if hits == count else high)  # exact at both ends
+
+
+def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """Count what was called what.
+
+    Args:
+        labels, predicted: (N,) class indices, 0 to classes − 1.
+
+    Returns:
+        (classes, classes) int64; row = truth, column = prediction, the sum is N.
+
+    Raises:
+        ValueError: the arrays differ in length.
+    """
+    labels, predicted = np.asarray(labels), np.asarray(predicted)
+    if labels.shape != predicted.shape:
+        raise ValueError(f"every label needs one prediction, got {labels.shape} and {predicted.shape}")
+    cells = np.bincount(labels * classes + predicted, minlength=classes * classes)
+    return cells.reshape(classes, classes)
+
+
+def class_accuracy(matrix: np.ndarray) -> list[Share]:
+    """For every class, the share of its images that were recognised: a confusion matrix's diagonal over its rows."""
+    return [wilson(int(row[truth]), int(row.sum())) for truth, row in enumerate(matrix)]
+
+
+def confused_pairs(matrix: np.ndarray) -> list[Pair]:
+    """All pairs of classes that were taken for each other at least once, the most confused pair first."""
+    pairs = []
+    for a in range(len(matrix)):
+        for b in range(a + 1, len(matrix)):
+            first, second = (a, b) if matrix[a, b] >= matrix[b, a] else (b, a)
+            pairs.append(Pair(first, second, int(matrix[first, second]), int(matrix[second, first])))
+    return sorted((pair for pair in pairs if pair.total), key=lambda pair: -pair.total)
+
+
+def ranked_mistakes(given: Predictions, count: int | None = None) -> list[Mistake]:
+    """The wrong answers, the most confident first.
+
+    Args:
+        count: at most so many; None gives all.
+    """
+    wrong = np.flatnonzero(~given.right)
+    ranked = wrong[np.argsort(-given.confidence[wrong], kind="stable")][:count]
+    return [
+        Mistake(
+            index=int(i),
+            truth=int(given.labels[i]),
+            predicted=int(given.predicted[i]),
+            confidence=float(given.confidence[i]),
+            on_truth=float(given.probabilities[i, given.labels[i]]),
+        )
+        for i in ranked
+    ]

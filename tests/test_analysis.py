@@ -1,0 +1,158 @@
+"""Predictions → class-wise accuracy, confusions, ranked mistakes; checked by hand, by scipy and by pandas."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import special, stats
+
+from helpers import analysis
+
+# six images of three classes, worked by hand below: truth 0 0 1 1 2 2, answers 0 1 1 1 0 2
+LOGITS = np.array([[3, 0, 0], [0, 2, 0], [0, 5, 0], [0, 1, 0], [4, 0, 0], [0, 0, 1]], dtype=np.float32)
+LABELS = np.array([0, 0, 1, 1, 2, 2])
+
+
+@pytest.fixture
+def answers() -> analysis.Predictions:
+    return analysis.predictions(LOGITS, LABELS)
+
+
+@st.composite
+def labelled_predictions(draw):
+    classes = draw(st.integers(2, 6))
+    count = draw(st.integers(1, 60))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    return rng.normal(scale=3, size=(count, classes)), rng.integers(classes, size=count)
+
+
+def test_predictions_by_hand(answers):
+    np.testing.assert_allclose(answers.probabilities, special.softmax(LOGITS.astype(float), axis=1), rtol=1e-12)
+    assert answers.predicted.tolist() == [0, 1, 1, 1, 0, 2]
+    assert answers.right.tolist() == [True, False, True, True, False, True]
+    assert answers.confidence[0] == pytest.approx(np.exp(3) / (np.exp(3) + 2))
+    assert (answers.accuracy.hits, answers.accuracy.count) == (4, 6)
+
+
+def test_large_logits_do_not_overflow():
+    given_answers = analysis.predictions(np.array([[1000.0, 999.0], [-1000.0, -1001.0]]), np.array([0, 1]))
+    assert given_answers.probabilities == pytest.approx(special.softmax([[1.0, 0.0], [1.0, 0.0]], axis=1))
+
+
+@pytest.mark.parametrize(
+    "logits, labels, said",
+    [
+        (np.zeros((3, 2)), np.zeros(2, int), r"need logits \(N, K\) and labels \(N,\), got \(3, 2\) and \(2,\)"),
+        (np.zeros(3), np.zeros(3, int), "need logits"),
+        (np.zeros((2, 2)), np.array([0, 2]), r"labels must lie in 0\.\.1, got 0\.\.2"),
+        (np.zeros((2, 2)), np.array([-1, 0]), r"got -1\.\.0"),
+    ],
+)
+def test_what_does_not_fit_is_refused(logits, labels, said):
+    with pytest.raises(ValueError, match=said):
+        analysis.predictions(logits, labels)
+
+
+@given(st.integers(0, 300), st.integers(1, 300), st.sampled_from([0.8, 0.95, 0.99]))
+def test_wilson_agrees_with_scipy(hits, count, level):
+    hits = min(hits, count)
+    share = analysis.wilson(hits, count, level)
+    expected = stats.binomtest(hits, count).proportion_ci(level, method="wilson")
+    assert (share.low, share.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
+    assert 0 <= share.low <= share.value <= share.high <= 1
+
+
+def test_wilson_at_the_ends():
+    assert analysis.wilson(0, 20).low == 0 and analysis.wilson(20, 20).high == 1
+    nothing = analysis.wilson(0, 0)
+    assert (nothing.low, nothing.high) == (0, 1) and np.isnan(nothing.value)
+
+
+@pytest.mark.parametrize("hits, count, level", [(3, 2, 0.95), (-1, 2, 0.95), (1, 2, 1.0), (1, 2, 0.0)])
+def test_impossible_counts_are_refused(hits, count, level):
+    with pytest.raises(ValueError, match="need 0 <= hits|between 0 and 1"):
+        analysis.wilson(hits, count, level)
+
+
+def test_a_share_as_text():
+    assert str(analysis.wilson(90, 100)) == "90.00% (82.56% to 94.48%, n = 100)"
+
+
+def test_confusion_matrix_by_hand(answers):
+    matrix = analysis.confusion_matrix(answers.labels, answers.predicted, 3)
+    assert matrix.tolist() == [[1, 1, 0], [0, 2, 0], [1, 0, 1]]
+
+
+def test_confusion_matrix_keeps_absent_classes_and_refuses_unequal_lengths():
+    assert analysis.confusion_matrix([0], [0], 3).tolist() == [[1, 0, 0], [0, 0, 0], [0, 0, 0]]
+    with pytest.raises(ValueError, match="every label needs one prediction"):
+        analysis.confusion_matrix([0, 1], [0], 3)
+
+
+@given(labelled_predictions())
+def test_confusion_matrix_agrees_with_pandas(drawn):
+    logits, labels = drawn
+    answers, classes = analysis.predictions(logits, labels), logits.shape[1]
+    expected = pd.crosstab(labels, answers.predicted).reindex(
+        index=range(classes), columns=range(classes), fill_value=0
+    )
+    matrix = analysis.confusion_matrix(labels, answers.predicted, classes)
+    np.testing.assert_array_equal(matrix, expected.to_numpy())
+    assert matrix.trace() == answers.accuracy.hits and matrix.sum() == answers.accuracy.count
+
+
+def test_class_accuracy_is_per_true_class(answers):
+    matrix = analysis.confusion_matrix(answers.labels, answers.predicted, 3)
+    shares = analysis.class_accuracy(matrix)
+    assert [(share.hits, share.count) for share in shares] == [(1, 2), (2, 2), (1, 2)]
+    assert shares[0] == analysis.wilson(1, 2)
+
+
+@given(labelled_predictions())
+def test_class_accuracies_weighted_by_samples_give_the_accuracy(drawn):
+    answers = analysis.predictions(*drawn)
+    shares = analysis.class_accuracy(
+        analysis.confusion_matrix(answers.labels, answers.predicted, answers.probabilities.shape[1])
+    )
+    assert sum(share.hits for share in shares) / sum(share.count for share in shares) == answers.accuracy.value
+
+
+def test_confused_pairs_count_both_directions_and_lead_with_the_larger():
+    matrix = np.array([[9, 1, 0, 0], [4, 9, 0, 0], [0, 0, 9, 3], [0, 0, 3, 9]])
+    first, second = analysis.confused_pairs(matrix)
+    assert first == analysis.Pair(first=2, second=3, there=3, back=3) and first.total == 6
+    assert second == analysis.Pair(first=1, second=0, there=4, back=1) and second.total == 5
+
+
+@given(labelled_predictions())
+def test_confused_pairs_hold_every_error_once(drawn):
+    logits, labels = drawn
+    answers = analysis.predictions(logits, labels)
+    pairs = analysis.confused_pairs(analysis.confusion_matrix(labels, answers.predicted, logits.shape[1]))
+    assert sum(pair.total for pair in pairs) == (~answers.right).sum()
+    assert [pair.total for pair in pairs] == sorted((pair.total for pair in pairs), reverse=True)
+    assert all(pair.there >= pair.back for pair in pairs)
+
+
+def test_ranked_mistakes_by_hand(answers):
+    first, second = analysis.ranked_mistakes(answers)
+    assert (first.index, first.truth, first.predicted) == (4, 2, 0)
+    assert (second.index, second.truth, second.predicted) == (1, 0, 1)
+    assert first.confidence == pytest.approx(np.exp(4) / (np.exp(4) + 2))
+    assert first.on_truth == pytest.approx(1 / (np.exp(4) + 2))
+    assert analysis.ranked_mistakes(answers, 1) == [first]
+
+
+@given(labelled_predictions())
+def test_ranked_mistakes_are_all_wrong_and_in_order(drawn):
+    answers = analysis.predictions(*drawn)
+    mistakes = analysis.ranked_mistakes(answers)
+    assert sorted(mistake.index for mistake in mistakes) == np.flatnonzero(~answers.right).tolist()
+    confidences = [mistake.confidence for mistake in mistakes]
+    assert confidences == sorted(confidences, reverse=True)
+    assert all(mistake.on_truth <= mistake.confidence for mistake in mistakes)
+
+
+def test_no_mistakes_no_rank():
+    assert analysis.ranked_mistakes(analysis.predictions(np.eye(3), np.arange(3))) == []
