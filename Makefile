@@ -27,19 +27,21 @@ test: $(VENV)/.ready-for-tests lint
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(VENV)/.ready-for-tests
-	$(BIN)/ruff check .
+	$(BIN)/ruff check helpers tests notebooks
 	$(BIN)/ruff format --check helpers tests
 
 setup: $(VENV)/.ready
 
 colab: $(VENV)/.ready
 	$(BIN)/python -m helpers.colab --stamp "$(REPO)"
+	@touch $(wildcard $(VENV)/.ready $(VENV)/.ready-for-tests)
 
 # A set-up that is current is skipped: the stamps are newer than what they were made from.
 $(VENV)/.ready: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed, but $(PYTHON) is $$($(PYTHON) -V 2>&1); try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "$(PYTHON) cannot make a virtual environment; on Debian or Ubuntu: apt install python3-venv"; exit 1; }
 	$(BIN)/python -m pip install --quiet --requirement requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	@touch $@

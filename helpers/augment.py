@@ -6,7 +6,7 @@ Images stay uint8 from end to end; the loaders normalise whole batches on the de
 import dataclasses
 import os
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,13 @@ import cv2
 import numpy as np
 
 BORDERS = {"reflect": cv2.BORDER_REFLECT_101, "constant": cv2.BORDER_CONSTANT}
+FILLS = ("mean", "black")
 Fill = tuple[int, int, int]
+
+
+def _choice(setting: str, value: str, allowed: Iterable[str]) -> None:
+    if value not in allowed:
+        raise ValueError(f"unknown {setting} {value!r}; allowed: {', '.join(allowed)}")
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,9 @@ class PadCrop:
 
     padding: int = 4
     border: str = "reflect"
+
+    def __post_init__(self) -> None:
+        _choice("border", self.border, BORDERS)
 
     def build(self, mean: Fill) -> list[A.BasicTransform]:
         side = 32 + 2 * self.padding
@@ -89,6 +98,9 @@ class Cutout:
     p: float = 1.0
     fill: str = "mean"
 
+    def __post_init__(self) -> None:
+        _choice("fill", self.fill, FILLS)
+
     def build(self, mean: Fill) -> list[A.BasicTransform]:
         fill = mean if self.fill == "mean" else 0
         side = (self.size, self.size)
@@ -127,6 +139,17 @@ def from_dict(values: Transform | Mapping[str, Any]) -> Transform:
     except TypeError:
         allowed = ", ".join(f"{k}({', '.join(f.name for f in dataclasses.fields(v))})" for k, v in TRANSFORMS.items())
         raise ValueError(f"unknown transform or setting in {dict(values)}; allowed: {allowed}") from None
+
+
+def from_list(values: Any) -> tuple[Transform, ...]:
+    """A recipe's transforms from a list of them, each as `from_dict` takes it.
+
+    Raises:
+        ValueError: not a list, or an unknown transform or setting.
+    """
+    if not isinstance(values, list | tuple) or not all(isinstance(v, Transform | Mapping) for v in values):
+        raise ValueError(f'transforms must be a list such as [{{"transform": "Flip", "p": 0.5}}], not {values!r}')
+    return tuple(map(from_dict, values))
 
 
 def pipeline(transforms: Sequence[Transform], mean: Sequence[float]) -> A.Compose:

@@ -1,6 +1,7 @@
 """CIFAR-10 from disk, or from the network onto disk: the exact arrays, verified by torchvision's checksums."""
 
 import os
+import shutil
 import tarfile
 import tempfile
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from helpers import downloads
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 REPO_ROOT = Path(__file__).resolve().parent.parent
 SET_ROOT = f"set CIFAR10_ROOT to a folder with an intact {CIFAR10.base_folder}/ or {CIFAR10.filename}"
+
+SCRATCH = ".unpacking-"
 
 Notice = Callable[[str], Any]
 
@@ -99,7 +102,9 @@ def _unpack(archive: Path, folder: Path, notice: Notice) -> Path:
     target = folder / CIFAR10.base_folder
     with downloads.exclusive(folder / "unpack.lock", notice):
         if not target.exists():
-            with tempfile.TemporaryDirectory(dir=folder) as scratch, tarfile.open(archive) as tar:
+            for left in folder.glob(f"{SCRATCH}*"):  # of a process that was killed while it unpacked
+                shutil.rmtree(left, ignore_errors=True)
+            with tempfile.TemporaryDirectory(dir=folder, prefix=SCRATCH) as scratch, tarfile.open(archive) as tar:
                 tar.extraction_filter = getattr(tarfile, "data_filter", lambda member, path: member)
                 tar.extractall(scratch)
                 os.replace(Path(scratch, CIFAR10.base_folder), target)

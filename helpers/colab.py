@@ -67,7 +67,13 @@ def missing_requirements(text: str) -> list[str]:
     """
     lines = filter(None, map(REQUIREMENT.match, text.splitlines()))
     needed = [line for line in lines if re.match(r"all\b|\d", line["users"]) and line["name"] not in PRESENT]
-    return [line["name"] + line["version"].strip() for line in needed if not _version(line["name"])]
+    return [line["name"] + line["version"].strip() for line in needed if not _satisfied(line)]
+
+
+def _satisfied(line: re.Match[str]) -> bool:
+    """Installed; and in the version asked for, where one is pinned."""
+    installed, pin = _version(line["name"]), re.search(r"==([\d.]+)", line["version"])
+    return bool(installed) and (not pin or pin[1] == installed)
 
 
 def _version(name: str) -> str:

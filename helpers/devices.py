@@ -3,12 +3,10 @@
 import contextlib
 import dataclasses
 import os
-import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -86,19 +84,18 @@ def compute(device: str | None = None, precision: str | None = None) -> Compute:
     return Compute(device, precision)
 
 
-def seed_everything(seed: int) -> None:
-    """Seed Python's, NumPy's and torch's global generators."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
-
-
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed torch inside the block and give its generators back their state afterwards, even on error."""
-    with torch.random.fork_rng():
+    """Repeatable results inside the block: torch seeded, cuDNN deterministic; both are given back, even on error."""
+    current = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    was_deterministic = torch.backends.cudnn.deterministic
+    with torch.random.fork_rng(devices=current):
         torch.manual_seed(seed)
-        yield
+        torch.backends.cudnn.deterministic = True
+        try:
+            yield
+        finally:
+            torch.backends.cudnn.deterministic = was_deterministic
 
 
 def random_state() -> dict[str, torch.Tensor | list[torch.Tensor]]:

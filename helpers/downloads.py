@@ -15,6 +15,7 @@ import filelock
 from tqdm import tqdm
 
 from helpers.mirrors import Patience, first_answer, reason
+from helpers.progress import bar_seconds
 
 # Byte-identical. The official host, last, has been throttled since June 2026 (pytorch/vision #9536).
 CIFAR10_MIRRORS = (
@@ -205,14 +206,13 @@ def _read(response: Any) -> bytes:
 
 
 def _bar(name: str, start: int, total: int | None) -> tqdm:
-    seconds = max(1.0, float(os.environ.get("HELPERS_BAR_SECONDS", 1)))
     return tqdm(
         desc=name,
         initial=start,
         total=total,
         unit="B",
         unit_scale=True,
-        mininterval=seconds,
+        mininterval=bar_seconds(),
         maxinterval=60.0,
         file=sys.stdout,
     )

@@ -1,5 +1,6 @@
 """The parts of a training: its state, one step, one epoch, and measuring a net."""
 
+import copy
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -8,7 +9,6 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from helpers import devices, models, schedules
 from helpers.datasets import Images
@@ -22,6 +22,47 @@ EMA_EVERY = 5  # steps between two updates of the average, as in cifar10-fast; e
 
 class TrainingDiverged(RuntimeError):
     """The loss is no longer a number."""
+
+
+class MovingAverage:
+    """An exponential moving average of a net's weights, and of the BatchNorm statistics that belong to them.
+
+    averaged ← decay · averaged + (1 − decay) · current. Early on the decay is smaller, min(decay, (1 + n) / (10 + n))
+    after n updates, so that the average looks back over a tenth of the training so far and not to its first weights.
+
+    Args:
+        model: is copied; the average starts at its weights.
+        decay: in [0, 1).
+
+    Attributes:
+        module: the averaged net.
+        updates: how many there were.
+    """
+
+    def __init__(self, model: nn.Module, decay: float):
+        self.module = copy.deepcopy(model).requires_grad_(False)
+        self.decay, self.updates = decay, 0
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Move the average towards the net's present weights; counters are copied."""
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        pairs = list(zip(self.module.state_dict().values(), model.state_dict().values()))
+        averaged, current = zip(*(pair for pair in pairs if pair[0].is_floating_point()))
+        torch._foreach_lerp_(averaged, current, 1 - decay)
+        for ours, theirs in pairs:
+            if not ours.is_floating_point():
+                ours.copy_(theirs)
+        self.updates += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, buffers and the number of updates."""
+        return {"module": self.module.state_dict(), "updates": self.updates}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up the state of `state_dict`."""
+        self.module.load_state_dict(state["module"])
+        self.updates = state["updates"]
 
 
 class TrainState:
@@ -40,7 +81,7 @@ class TrainState:
         self.scheduler = make_scheduler(self.optimizer, recipe, steps_per_epoch)
         self.scaler = torch.amp.GradScaler(compute.device, enabled=compute.needs_scaler)
         self.ema_every, decay = ema_settings(recipe.ema_epochs * steps_per_epoch)
-        self.averaged = make_average(self.model, decay) if recipe.ema_epochs else None
+        self.averaged = MovingAverage(self.model, decay) if recipe.ema_epochs else None
         self.history: list[dict[str, Any]] = []
         self.steps: list[tuple[float, float]] = []  # learning rate and momentum of every step taken
 
@@ -55,7 +96,7 @@ class TrainState:
         if isinstance(self.scheduler, schedules.PlannedLR):
             self.scheduler.step()
         if self.averaged is not None and len(self.steps) % self.ema_every == 0:
-            self.averaged.update_parameters(self.model)
+            self.averaged.update(self.model)
 
     def after_epoch(self, watched_loss: float | None) -> None:
         """Let a plateau schedule see the loss it watches."""
@@ -90,7 +131,8 @@ class TrainState:
         self.load_weights(state)
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
-        self.scaler.load_state_dict(state["scaler"])
+        if state["scaler"] and self.scaler.is_enabled():  # one of the two machines may do without a scaler
+            self.scaler.load_state_dict(state["scaler"])
         devices.set_random_state(state["random"])
         self.history = list(state["history"])
         self.steps = [(lr, momentum) for lr, momentum in state["steps"].tolist()]
@@ -131,11 +173,6 @@ def ema_settings(horizon: float) -> tuple[int, float]:
     """
     every = EMA_EVERY if horizon >= 10 * EMA_EVERY else 1
     return every, max(0.0, 1 - every / max(horizon, every))
-
-
-def make_average(model: nn.Module, decay: float) -> AveragedModel:
-    """An exponential moving average of the weights and of the BatchNorm statistics that belong to them."""
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
 
 
 def train_step(
@@ -183,9 +220,9 @@ def train_epoch(
         means.add(loss, logits, labels)
         shown = bar.advance(means, state.steps[-1][0])
         if shown is not None:
-            _check_finite(shown[0], state)
+            check_finite(shown[0], state)
     loss, accuracy = means.read()
-    _check_finite(loss, state)
+    check_finite(loss, state)
     return loss, accuracy
 
 
@@ -215,7 +252,8 @@ def evaluate(model: nn.Module, split: Images, normalize: Normalize, logit_scale:
     return loss.item(), (logits.argmax(1) == labels).double().mean().item()
 
 
-def _check_finite(loss: float, state: TrainState) -> None:
+def check_finite(loss: float, state: TrainState) -> None:
+    """Raise TrainingDiverged, with advice, if a loss is infinite or not a number."""
     if not math.isfinite(loss):
         raise TrainingDiverged(
             f"the loss became {loss} by step {len(state.steps)}, at a learning rate of {state.steps[-1][0]:.4g}: "

@@ -48,6 +48,7 @@ class TrainLoader:
             num_workers=workers,
             persistent_workers=workers > 0,
             worker_init_fn=_one_thread if workers else None,
+            pin_memory=workers > 0 and torch.cuda.is_available(),  # else a copy to the device waits for it
             generator=torch.Generator().manual_seed(0),  # keeps the loader away from the global generator
         )
 

@@ -17,7 +17,7 @@ PAD_CROP_FLIP_CUTOUT = (PadCrop(4), Flip(), Cutout(8))
 
 def choice(field_name: str, value: Any, allowed: Iterable[str]) -> None:
     """Raise a ValueError that lists what is allowed, unless `value` is."""
-    if value not in allowed:
+    if not isinstance(value, str) or value not in allowed:
         raise ValueError(f"unknown {field_name} {value!r}; allowed: {', '.join(allowed)}")
 
 
@@ -89,12 +89,14 @@ class Recipe:
             _number(name, getattr(self, name), low=1, whole=True)
         for name in ("holdout", "patience"):
             _number(name, getattr(self, name), low=0, whole=True)
-        for name in ("max_lr", "min_lr", "peak", "factor", "momentum", "weight_decay", "ema_epochs"):
+        for name in ("max_lr", "min_lr", "factor", "weight_decay", "ema_epochs"):
             _number(name, getattr(self, name), low=0)
+        for name in ("peak", "momentum", "label_smoothing"):
+            _number(name, getattr(self, name), low=0, below=1)
+        _number("logit_scale", self.logit_scale, low=0)
         for name in ("nesterov", "decay_norm_and_bias"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} must be True or False, not {getattr(self, name)!r}")
-        _number("label_smoothing", self.label_smoothing, low=0, below=1)
         if self.schedule != "step" and self.min_lr > self.max_lr:
             raise ValueError(f"min_lr={self.min_lr} lies above max_lr={self.max_lr}")
 
@@ -261,10 +263,12 @@ def get(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
     if unknown:
         raise ValueError(f"unknown field {', '.join(map(repr, unknown))}; overrides may set: {', '.join(allowed)}")
     if "transforms" in changes:
-        changes["transforms"] = tuple(augment.from_dict(t) for t in changes["transforms"])
+        changes["transforms"] = augment.from_list(changes["transforms"])
     changed = dataclasses.replace(recipe, **changes)
     if not changes:
         return recipe
+    if changed.decides_on == "test" and not name.startswith("published-"):
+        raise ValueError(f"{name} may not decide on the test set: a plateau needs a holdout, such as holdout=5000")
     return dataclasses.replace(changed, name=name + _suffix(changes), claim=None, overridden=tuple(sorted(changes)))
 
 
@@ -276,5 +280,5 @@ def _suffix(changes: Mapping[str, Any]) -> str:
         if key == "transforms":
             text = json.dumps([augment.to_dict(t) for t in value])
             value = hashlib.sha256(text.encode()).hexdigest()[:8]
-        parts.append(f"+{key}={value:.6g}" if isinstance(value, float) else f"+{key}={value}")
+        parts.append(f"+{key}={value}")
     return "".join(parts)

@@ -63,6 +63,8 @@ class RunDirectory:
             waiting()
             lock.acquire()
         try:
+            for left in self.path.glob(".*.part"):  # of a process that was killed while it wrote
+                left.unlink()
             yield
         finally:
             lock.release()
@@ -118,6 +120,21 @@ def run_of(record: Mapping[str, Any], root: Path | None = None) -> RunDirectory:
     return run_directory(record["dataset"], record["profile"], record["recipe"]["name"], record["seed"], root)
 
 
+def note_use(record: Mapping[str, Any], seconds: float) -> None:
+    """Tell the batch runner, where one listens, how much training came from the run store.
+
+    Args:
+        record: of the run.
+        seconds: training time that was not spent now.
+    """
+    listener = os.environ.get("HELPERS_RUNS_USED")
+    if listener:
+        with open(listener, "a", encoding="utf-8") as file:
+            run = "/".join(run_of(record, Path()).path.parts)
+            use = {"run": run, "seconds": seconds, "device": record["device"]}
+            file.write(json.dumps(use) + "\n")
+
+
 def finished_runs(root: Path | None = None) -> list[RunDirectory]:
     """Every run that has a record, in the order of their paths."""
     records = sorted(Path(root or runs_root()).glob("*/*/*/seed-*/record.json"))
@@ -134,7 +151,16 @@ def provenance() -> dict[str, Any]:
 
 def _commit() -> str | None:
     """The commit of the package's checkout, marked where files differ from it; None outside a checkout."""
-    command = ["git", "-C", str(Path(__file__).resolve().parent), "describe", "--always", "--dirty", "--abbrev=12"]
+    command = [
+        "git",
+        "-C",
+        str(Path(__file__).resolve().parent),
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=12",
+        "--exclude=*",
+    ]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):

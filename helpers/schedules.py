@@ -87,6 +87,7 @@ class PlannedLR(LRScheduler):
     def __init__(self, optimizer: torch.optim.Optimizer, plan: np.ndarray, last_epoch: int = -1):
         self.plan = [float(rate) for rate in plan]
         super().__init__(optimizer, last_epoch)
+        optimizer._opt_called = True  # a gradient scaler may skip the first step, which torch would warn of
 
     def get_lr(self) -> list[float]:
         rate = self.plan[min(self.last_epoch, len(self.plan) - 1)]

@@ -18,7 +18,7 @@ from torch import nn
 from helpers import datasets, devices, profiles, progress, recipes, runs
 from helpers.datasets import Dataset, Images
 from helpers.devices import Compute
-from helpers.engine import TrainingDiverged, TrainState, evaluate, predict, train_epoch, train_step
+from helpers.engine import TrainingDiverged, TrainState, check_finite, evaluate, predict, train_epoch, train_step
 from helpers.loaders import Normalize, TrainLoader
 from helpers.recipes import Recipe
 from helpers.runs import RunDirectory, RunError
@@ -59,10 +59,14 @@ class Setting:
     ) -> "Setting":
         """Look up names, and cut recipe and data set to the profile."""
         size = profiles.resolve_profile(profile)
+        if seed < 0:
+            raise ValueError(f"seed must be 0 or more, not {seed}")
         recipe = recipes.get(recipe) if isinstance(recipe, str) else recipe
         dataset = datasets.load(dataset) if isinstance(dataset, str) else dataset
         dataset = dataset.subset(size.n_train, size.n_test)
         recipe = profiles.under(recipe, size)
+        if recipe.holdout >= len(dataset.train):
+            raise ValueError(f"cannot hold out {recipe.holdout} of {len(dataset.train)} training images")
         compute = (compute or devices.compute()).suited_to(recipe.width)
         return cls(recipe, dataset, size.name, seed, compute)
 
@@ -136,13 +140,15 @@ def _train(setting: Setting, run: RunDirectory, hidden: bool) -> Fitted:
     loader = TrainLoader(splits.pop("train"), recipe.transforms, mean, recipe.batch_size, setting.seed, workers)
     with devices.seeded(setting.seed):
         state = TrainState(recipe, len(dataset.classes), len(loader), setting.compute)
-        _resume(state, setting, run, hidden)
+        devices_used = _resume(state, setting, run, hidden)
+        seconds_before = sum(row["seconds"] for row in state.history)
         for epoch in range(len(state.history), recipe.epochs):
             row = _epoch(state, setting, loader, splits, epoch, hidden)
-            _keep(state, setting, run, row)
+            _keep(state, setting, run, row, devices_used)
             progress.say(progress.epoch_line(row, recipe.epochs), hidden)
-    record = make_record(setting, state)
+    record = make_record(setting, state, devices_used)
     run.write_record(record)
+    runs.note_use(record, seconds_before)
     return Fitted(_with_scale(state.best_model(), recipe.logit_scale), state.history, record)
 
 
@@ -158,41 +164,47 @@ def _epoch(
         bar.close()
     lr, momentum = state.steps[-1]
     row = {"epoch": epoch + 1, "lr": lr, "momentum": momentum, "train_loss": loss, "train_accuracy": accuracy}
-    for prefix, model in (("", state.model), ("ema_", state.averaged)):
+    averaged = state.averaged.module if state.averaged is not None else None
+    for prefix, model in (("", state.model), ("ema_", averaged)):
         for name in ("val", "test"):
             known = model is not None and name in measured
             scores = evaluate(model, measured[name], normalize, scale) if known else (None, None)
             row[f"{prefix}{name}_loss"], row[f"{prefix}{name}_accuracy"] = scores
+            if model is state.model and known:
+                check_finite(scores[0], state)
     state.after_epoch(row["val_loss"] if "val" in measured else row["test_loss"])
     return {**row, "seconds": round(time.perf_counter() - started, 3)}
 
 
-def _keep(state: TrainState, setting: Setting, run: RunDirectory, row: dict[str, Any]) -> None:
+def _keep(state: TrainState, setting: Setting, run: RunDirectory, row: dict[str, Any], devices_used: list[str]) -> None:
     """Append the row and write the run's files; the checkpoint first, as the others follow from it."""
-    losses = [past["val_loss"] for past in state.history if past["val_loss"] is not None]
     state.history.append(row)
-    run.write_checkpoint({"configuration": json.dumps(setting.configuration()), **state.state_dict()})
-    if row["val_loss"] is not None and row["val_loss"] < min(losses, default=float("inf")):
-        run.write_checkpoint({"model": state.model.state_dict(), "epoch": row["epoch"]}, "best.pt")
-    _write_tables(state, run)
+    facts = {"configuration": json.dumps(setting.configuration()), "devices": devices_used}
+    run.write_checkpoint({**facts, **state.state_dict()})
+    _write_followers(state, run)
 
 
-def _write_tables(state: TrainState, run: RunDirectory) -> None:
+def _write_followers(state: TrainState, run: RunDirectory) -> None:
+    """Write what follows from the state after an epoch: tables, and the weights if they are the best so far."""
+    losses = [row["val_loss"] for row in state.history]
+    if losses[-1] is not None and losses[-1] <= min(losses):
+        run.write_checkpoint({"model": state.model.state_dict(), "epoch": len(losses)}, "best.pt")
     run.write_history(state.history)
     run.write_steps([{"step": i, "lr": lr, "momentum": momentum} for i, (lr, momentum) in enumerate(state.steps)])
 
 
-def _resume(state: TrainState, setting: Setting, run: RunDirectory, hidden: bool) -> None:
-    """Take up the run's checkpoint, if it has one."""
-    checkpoint = run.checkpoint()
+def _resume(state: TrainState, setting: Setting, run: RunDirectory, hidden: bool) -> list[str]:
+    """Take up the run's checkpoint, if it has one; returns the devices that trained it, this one last."""
+    checkpoint, here = run.checkpoint(), setting.compute.describe()
     if checkpoint is None:
-        return
+        return [here]
     _check_same(json.loads(checkpoint["configuration"]), setting, run)
     state.load_state_dict(checkpoint)
-    _write_tables(state, run)  # a kill may have come between the checkpoint and these
+    _write_followers(state, run)  # a kill may have come between the checkpoint and these
     for row in state.history:
         progress.say(progress.epoch_line(row, setting.recipe.epochs), hidden)
     progress.say(f"continuing {run.path.parent.name}, seed {setting.seed}, after epoch {len(state.history)}", hidden)
+    return [*(device for device in checkpoint.get("devices", []) if device != here), here]
 
 
 def _check_same(there: dict[str, Any], setting: Setting, run: RunDirectory) -> None:
@@ -213,11 +225,14 @@ def _finished(setting: Setting, run: RunDirectory, hidden: bool) -> Fitted:
     if record is None or history is None or checkpoint is None:
         raise RunError(f"{run.path} is incomplete; delete it to train this run anew")
     _check_same(json.loads(checkpoint["configuration"]), setting, run)
-    state = TrainState(setting.recipe, len(setting.dataset.classes), 3, setting.compute)
+    with devices.seeded(setting.seed):  # the first weights are drawn in vain, but the caller's generator is kept
+        state = TrainState(setting.recipe, len(setting.dataset.classes), 3, setting.compute)
     state.load_weights(checkpoint)
     for row in history:
         progress.say(progress.epoch_line(row, setting.recipe.epochs), hidden)
-    progress.say(f"{setting.recipe.name}, seed {setting.seed}: trained before, on {record['date'][:10]}", hidden)
+    made = f"on {record['date'][:10]} by torch {record['versions']['torch']}, commit {record['commit'] or 'unknown'}"
+    progress.say(f"{setting.recipe.name}, seed {setting.seed}: trained before, {made}", hidden)
+    runs.note_use(record, record["seconds"])
     return Fitted(_with_scale(state.best_model(), setting.recipe.logit_scale), history, record)
 
 
@@ -226,10 +241,10 @@ def _with_scale(model: nn.Module, logit_scale: float) -> nn.Module:
     with torch.no_grad():
         for parameter in model.head.parameters():
             parameter.mul_(logit_scale)
-    return model.eval()
+    return model.eval().requires_grad_(True)
 
 
-def make_record(setting: Setting, state: TrainState) -> dict[str, Any]:
+def make_record(setting: Setting, state: TrainState, devices_used: list[str]) -> dict[str, Any]:
     """Everything needed to repeat a finished run, and what came of it.
 
     `test_accuracy` is the headline: the last epoch's, of the averaged weights where the recipe keeps them.
@@ -249,7 +264,7 @@ def make_record(setting: Setting, state: TrainState) -> dict[str, Any]:
         "best_test_accuracy": best[f"{prefix}test_accuracy"],
         "best_test_epoch": best["epoch"],
         "seconds": round(sum(row["seconds"] for row in state.history), 1),
-        "device": setting.compute.describe(),
+        "device": ", then ".join(devices_used),
         "loader": "albumentations",
         **runs.provenance(),
     }
@@ -266,7 +281,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         recipe = recipes.get(given.recipe, _overrides(given.set))
-        fitted = fit(recipe, datasets.load(given.dataset), profile=given.profile, seed=given.seed)
+        fitted = fit(recipe, given.dataset, profile=given.profile, seed=given.seed)
     except (ValueError, OSError, TrainingDiverged, datasets.DatasetError, RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -6,6 +6,7 @@ from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # tiny nets are faster so, and test processes run side by side
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+os.environ.setdefault("HELPERS_DEVICE", "cpu")  # where results repeat bit for bit
 if os.environ.get("CIFAR10_ROOT"):  # may be relative to where the tests were started
     os.environ["CIFAR10_ROOT"] = str(Path(os.environ["CIFAR10_ROOT"]).absolute())
 

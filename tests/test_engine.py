@@ -63,16 +63,36 @@ def test_the_rate_trained_at_is_the_planned_one(small_recipe, tiny):
 def test_the_average_is_a_moving_average_of_weights_and_buffers(small_recipe):
     state = state_of(dataclasses.replace(small_recipe, ema_epochs=2.0), steps_per_epoch=5)  # a horizon of 10 steps
     assert engine.ema_settings(10) == (1, 0.9)
-    expected = None
+    expected = copy.deepcopy(state.model.state_dict())
     state.model.train()
-    for step in range(4):
+    for step, decay in enumerate((1 / 10, 2 / 11, 3 / 12, 4 / 13)):  # on its way to 0.9
         train_step(state, *batch(seed=step), small_recipe, FP32)
-        now = {k: v.clone() for k, v in state.model.state_dict().items() if v.is_floating_point()}
-        expected = now if expected is None else {k: 0.9 * expected[k] + 0.1 * now[k] for k in now}
+        now = state.model.state_dict()
+        expected = {k: decay * expected[k] + (1 - decay) * now[k] if "num" not in k else now[k] for k in now}
     averaged = state.averaged.module.state_dict()
     for key, value in expected.items():
         torch.testing.assert_close(averaged[key], value)
     assert any("running_var" in key for key in expected)
+    assert not any(p.requires_grad for p in state.averaged.module.parameters())
+
+
+def test_the_average_looks_back_over_its_horizon_in_the_end_and_over_a_tenth_before():
+    net = torch.nn.Linear(1, 1)
+    average = engine.MovingAverage(net, 0.9)
+    weights = torch.linspace(0, 1, 200)
+    for now in weights:
+        torch.nn.init.constant_(net.weight, now)
+        average.update(net)
+    lag = (
+        weights[-1] - average.module.weight.item()
+    ) * 199  # a ramp's average lags by the horizon, decay / (1 − decay)
+    assert lag == pytest.approx(9, rel=0.02)
+    first = engine.MovingAverage(torch.nn.Linear(1, 1), 0.99)
+    torch.nn.init.constant_(first.module.weight, 100.0)
+    torch.nn.init.constant_(net.weight, 1.0)
+    for _ in range(20):
+        first.update(net)
+    assert first.module.weight.item() == pytest.approx(1.0, abs=1e-3)  # the first weights are forgotten
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,12 @@ def test_a_lock_dies_with_its_process(tmp_path):
         pass
 
 
+def test_half_written_files_of_a_killed_process_are_cleared_away(tmp_path):
+    (tmp_path / ".checkpoint.pt.123.part").write_bytes(b"half")
+    with RunDirectory(tmp_path).lock():
+        assert os.listdir(tmp_path) == [".lock"]
+
+
 def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path):
     (tmp_path / "runs").write_text("a file where a folder should be")
     lock = RunDirectory(tmp_path / "runs" / "cifar10").lock()

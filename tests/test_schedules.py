@@ -108,6 +108,12 @@ def test_planned_lr_sets_every_group_and_resumes():
     assert run(second, 12) == list(plan[8:])
 
 
+def test_a_first_step_that_a_gradient_scaler_skips_is_no_mistake(recwarn):
+    scheduler = PlannedLR(optimizer(), np.array([0.1, 0.2, 0.3]))
+    scheduler.step()
+    assert not [w for w in recwarn if "lr_scheduler.step" in str(w.message)]
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [

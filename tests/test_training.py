@@ -10,23 +10,35 @@ import torch
 from conftest import PYTHON
 
 from helpers import datasets, engine, models, recipes, runs, training
+from helpers.devices import Compute
 from helpers.training import fit
 
 TRAIN = """
-import sys; sys.path.insert(0, {tests!r})
+import sys, time; sys.path.insert(0, {tests!r})
 from conftest import small, tiny_data
-from helpers.training import fit
-fit(small(), tiny_data(), profile="full", seed=3)
+from helpers import runs, training
+written = runs.RunDirectory.write_checkpoint
+def write_and_wait(run, state, *name):
+    written(run, state, *name)
+    if len(state["history"]) == {epochs}:
+        time.sleep(600)
+runs.RunDirectory.write_checkpoint = write_and_wait
+training.fit(small(), tiny_data(), profile="full", seed=3)
 """
 
 
 def weights(run):
     checkpoint = run.checkpoint()
-    return {**checkpoint["model"], **{f"averaged.{k}": v for k, v in checkpoint["averaged"].items()}}
+    averaged = {f"averaged.{k}": v for k, v in checkpoint["averaged"]["module"].items()}
+    return {**checkpoint["model"], **averaged}
 
 
 def equal(left, right):
     return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
+
+
+def stopped(*_):
+    raise KeyboardInterrupt
 
 
 def untimed(rows):
@@ -65,7 +77,7 @@ def test_the_returned_net_has_the_recorded_accuracy_and_the_loss_s_scale(trained
     normalize = training.Normalize(tiny.mean, tiny.std, training.devices.compute().suited_to(8))
     loss, accuracy = training.evaluate(model, tiny.test, normalize)
     assert accuracy == record["test_accuracy"] and loss == pytest.approx(record["test_loss"], rel=1e-2)
-    stored = run.checkpoint()["averaged"]["module.head.weight"]
+    stored = run.checkpoint()["averaged"]["module"]["head.weight"]
     assert torch.equal(model.head.weight, stored / 8)
 
 
@@ -79,26 +91,83 @@ def test_same_seed_same_weights_other_seed_other_weights(trained, small_recipe, 
 def test_the_caller_s_generator_is_left_alone(small_recipe, tiny):
     torch.manual_seed(0)
     before = torch.get_rng_state()
-    fit(small_recipe, tiny, profile="full", hidden=True)
-    assert torch.equal(torch.get_rng_state(), before)
+    for _ in range(2):  # trained, then taken from the store
+        fit(small_recipe, tiny, profile="full", hidden=True)
+        assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_killed_by_the_system_a_run_continues_bit_for_bit(trained, small_recipe, tiny):
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_killed_by_the_system_a_run_continues_bit_for_bit(epochs, trained, small_recipe, tiny):
     fitted, undisturbed = trained
     run = runs.run_directory("shapes10", "full", "small", 3)
-    script = TRAIN.format(tests=str(Path(__file__).parent))
+    script = TRAIN.format(tests=str(Path(__file__).parent), epochs=epochs)
     process = subprocess.Popen([PYTHON, "-c", script], stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while not (run.path / "checkpoint.pt").exists():
+    while not (run.path / "checkpoint.pt").exists() or len(run.checkpoint()["history"]) < epochs:
         assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.001)
+        time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert run.record() is None and 1 <= len(run.checkpoint()["history"]) < 3
+    assert run.record() is None and len(run.history() or []) < epochs  # killed between the checkpoint and the history
     again = fit(small_recipe, tiny, profile="full", seed=3, hidden=True)
     assert equal(weights(run), weights(undisturbed))
     assert untimed(again.history) == untimed(fitted.history) and run.steps() == undisturbed.steps()
     assert untimed([again.record]) == untimed([fitted.record])
+
+
+def test_the_best_weights_survive_a_stop_before_they_are_written(tiny, monkeypatch):
+    recipe = dataclasses.replace(
+        recipes.get("resnet18-plateau"), name="plateau", width=8, batch_size=50, epochs=2, holdout=50, max_lr=0.01
+    )
+    original = runs.RunDirectory.write_checkpoint
+
+    def stop_before_best(self, state, name="checkpoint.pt"):
+        if name == "best.pt":
+            raise KeyboardInterrupt
+        original(self, state, name)
+
+    monkeypatch.setattr(runs.RunDirectory, "write_checkpoint", stop_before_best)
+    with pytest.raises(KeyboardInterrupt):
+        fit(recipe, tiny, profile="full", hidden=True)
+    monkeypatch.setattr(runs.RunDirectory, "write_checkpoint", original)
+    fitted = fit(recipe, tiny, profile="full", hidden=True)
+    losses = [row["val_loss"] for row in fitted.history]
+    best = torch.load(runs.run_of(fitted.record).path / "best.pt", weights_only=True)
+    assert best["epoch"] == 1 + losses.index(min(losses))
+
+
+def test_a_run_begun_without_a_gradient_scaler_continues_with_one(small_recipe, tiny, monkeypatch):
+    """As when a T4 takes over from a machine that computes in bf16."""
+    monkeypatch.setattr(runs.RunDirectory, "write_history", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        fit(small_recipe, tiny, profile="full", compute=Compute("cpu", "fp32"), hidden=True)
+    state = engine.TrainState(small_recipe, 10, 5, Compute("cpu", "fp32"))
+    state.scaler = torch.amp.GradScaler("cpu")
+    state.load_state_dict(runs.run_directory("shapes10", "full", "small", 0).checkpoint())
+    assert state.scaler.is_enabled() and len(state.history) == 1
+
+
+def test_the_record_names_every_device_a_run_was_trained_on(small_recipe, tiny, monkeypatch, own_runs):
+    monkeypatch.setattr(runs.RunDirectory, "write_history", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        fit(small_recipe, tiny, profile="full", root=own_runs, compute=Compute("cpu", "fp32"), hidden=True)
+    monkeypatch.undo()
+    fitted = fit(small_recipe, tiny, profile="full", root=own_runs, compute=Compute("cpu", "bf16"), hidden=True)
+    first, then, second = fitted.record["device"].rpartition(", then ")
+    assert first.endswith("fp32") and then and second.endswith("bf16")
+
+
+def test_a_net_that_breaks_in_its_last_step_is_no_success(small_recipe, tiny, monkeypatch):
+    def break_after_the_epoch(state, *arguments):
+        result = engine.train_epoch(state, *arguments)
+        with torch.no_grad():
+            state.model.head.weight.fill_(float("nan"))
+        return result
+
+    monkeypatch.setattr(training, "train_epoch", break_after_the_epoch)
+    with pytest.raises(training.TrainingDiverged, match="the loss became nan by step 5"):
+        fit(small_recipe, tiny, profile="full", hidden=True)
+    assert runs.run_directory("shapes10", "full", "small", 0).checkpoint() is None
 
 
 @pytest.mark.parametrize("moment", ["write_checkpoint", "write_history", "write_steps", "write_record"])
@@ -195,6 +264,7 @@ def test_a_read_only_runs_folder_is_one_clear_error(small_recipe, tiny, tmp_path
         (["davidnet-onecycle", "--set", "lr=1"], "unknown field 'lr'; overrides may set"),
         (["davidnet-onecycle", "--set", "epochs"], "--set takes FIELD=VALUE, not 'epochs'"),
         (["davidnet-onecycle", "--set", "epochs=many"], "epochs must be a whole number of at least 1, not 'many'"),
+        (["davidnet-onecycle", "--seed", "-1"], "seed must be 0 or more, not -1"),
         (["davidnet-onecycle", "--profile", "slow"], "unknown profile 'slow'; allowed: auto, smoke, quick, full"),
         (["davidnet-onecycle", "--dataset", "mnist"], "nknown data set 'mnist'"),
     ],

@@ -65,6 +65,7 @@ def until_signalled() -> Iterator[Interruption]:
         interruption.asked = True
 
     names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    names = [name for name in names if signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN]  # as nohup asks
     before = {name: signal.signal(getattr(signal, name), note) for name in names}
     try:
         yield interruption

@@ -5,14 +5,14 @@ import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from helpers.regenerate.batch import DONE, Batch, Display, until_signalled
-from helpers.regenerate.notebooks import Notebook, NotebookError, assign, discover, select
+from helpers.regenerate.notebooks import Notebook, NotebookError, assign, discover, in_order, select
 from helpers.regenerate.planning import Survey, Task, make_plan, survey
 from helpers.regenerate.processes import REPO_ROOT, WORK, Execution, Result, environment
 from helpers.regenerate.publish import PublishError, publish
@@ -85,15 +85,16 @@ class Call:
         self.given, self.root = given, root
         self.series = discover(root / "notebooks")
         self.chosen = select(self.series, given.only)
-        self.values = assign(self._chosen_notebooks(), self._settings())
+        assign(self._notebooks(self.chosen), self._settings())  # refuses what no chosen notebook declares
+        self.values = assign(self._notebooks(in_order(self.series, self.chosen)), self._settings())
         self.runs_root = Path(os.environ.get("RUNS_ROOT") or root / "runs").absolute()
         self.out = (given.out or self.runs_root / "notebooks").absolute()
         if self.out.resolve() == (root / "notebooks").resolve():
             raise NotebookError("--out is the folder of the sources; --publish writes outputs there, checked")
         self.surroundings: Survey = survey(given.profile, given.dataset, download=not given.dry_run)
 
-    def _chosen_notebooks(self) -> list[Notebook]:
-        return [self.series[key] for key in self.chosen]
+    def _notebooks(self, keys: Iterable[str]) -> list[Notebook]:
+        return [self.series[key] for key in keys]
 
     def _settings(self) -> list[str]:
         for setting in self.given.set:

@@ -23,6 +23,7 @@ WORK = ".work"  # folder of what is not finished
 GRACE_SECONDS = 2.0
 CLOSING_SECONDS = 15.0
 BAR_SECONDS = "15"
+USES = "uses.jsonl"
 
 
 @dataclass
@@ -38,6 +39,7 @@ class Result:
         error: cell number, first line, ename and evalue of a failure.
         fingerprint, parameters: of what ran.
         device: what it computed on.
+        trained_before: seconds of training that came from the run store, and on what device, by run.
         started, finished: ISO 8601, UTC.
     """
 
@@ -51,6 +53,7 @@ class Result:
     fingerprint: str = ""
     parameters: dict[str, Any] = field(default_factory=dict)
     device: str = ""
+    trained_before: dict[str, dict[str, Any]] = field(default_factory=dict)
     started: str = ""
     finished: str = ""
 
@@ -65,20 +68,28 @@ def environment(jobs: int, runs_root: Path) -> dict[str, str]:
     Threads are divided among the jobs, the repository is importable, and paths that the caller gave relative to his
     folder still mean the same.
     """
-    threads = str(max(1, cores() // jobs))
+    threads = {name: str(max(1, cores() // jobs)) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     path = os.pathsep.join(filter(None, [str(REPO_ROOT), os.environ.get("PYTHONPATH")]))
     own = {
-        "OMP_NUM_THREADS": threads,
-        "MKL_NUM_THREADS": threads,
+        **(threads if jobs > 1 else {}),  # alone, a notebook takes what torch and the caller think best
         "HELPERS_BAR_SECONDS": BAR_SECONDS,
         "NO_ALBUMENTATIONS_UPDATE": "1",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # else every kernel warns of frozen modules in the log
         "PYTHONPATH": path,
         "RUNS_ROOT": str(runs_root.resolve()),
     }
-    if "CIFAR10_ROOT" in os.environ:
-        own["CIFAR10_ROOT"] = str(Path(os.environ["CIFAR10_ROOT"]).resolve())
+    if os.environ.get("CIFAR10_ROOT"):
+        own["CIFAR10_ROOT"] = str(Path(os.environ["CIFAR10_ROOT"]).expanduser().resolve())
     return {**os.environ, **own}
+
+
+def uses(path: Path) -> dict[str, dict[str, Any]]:
+    """Training that a notebook took from the run store, as `runs.note_use` wrote it down: seconds and device by run."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    first: dict[str, dict[str, Any]] = {}
+    for use in map(json.loads, lines):
+        first.setdefault(use.pop("run"), use)  # a run trained in this notebook and then used again took nothing
+    return {run: use for run, use in first.items() if use["seconds"]}
 
 
 def cores() -> int:
@@ -114,7 +125,7 @@ class Execution:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "helpers.regenerate.execution", str(self.folder.resolve())],
                 cwd=out,
-                env=environment,
+                env={**environment, "HELPERS_RUNS_USED": str((self.folder / USES).resolve())},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -168,6 +179,7 @@ class Execution:
         return self._result("failed", state, f"{cell}{state['ename']}: {first_line}")
 
     def _result(self, status: str, state: dict[str, Any], note: str = "") -> Result:
+        trained_before = uses(self.folder / USES)
         self._keep()
         cells_run = state["cell"] if status == "ok" else max(0, state["cell"] - 1)
         error = {key: state[key] for key in ("cell", "line", "ename", "evalue") if key in state}
@@ -179,6 +191,7 @@ class Execution:
             cells=state["cells"],
             note=note,
             error=error if status == "failed" else {},
+            trained_before=trained_before,
             started=self.started.isoformat(timespec="seconds"),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
         )

@@ -64,7 +64,7 @@ def publish(
         series[key] = replace(series[key], node=node)
         files[series[key].path] = text
         files |= {root / "images" / f"{figure}.png": image for figure, image in figures(node).items()}
-    files |= _data(root / "images", runs_root)
+    files |= _data(root / "images", runs_root)  # of full runs alone: shorter ones are no results
     files[root / "README.md"] = _readme(root, series, problems)
     if problems:
         raise PublishError("nothing was published:\n  " + "\n  ".join(problems))
@@ -84,13 +84,21 @@ def machine_folders(root: Path, out: Path, runs_root: Path) -> dict[str, str]:
 
 def run_time(entry: Mapping[str, Any]) -> str:
     """How long a notebook took, and on what: "6 min 12 s on cpu (2 threads), bf16; full profile, cifar10"."""
-    minutes, seconds = divmod(round(entry["seconds"]), 60)
-    hours, minutes = divmod(minutes, 60)
-    parts = [f"{hours} h" if hours else "", f"{minutes} min" if minutes else "", "" if hours else f"{seconds} s"]
     given = entry["parameters"]
     how = [f"{given['profile']} profile"] if "profile" in given else []
     how += [given["dataset"]] if "dataset" in given else []
-    return " ".join(filter(None, parts)) + f" on {entry['device']}" + (f"; {', '.join(how)}" if how else "")
+    before = entry.get("trained_before", {}).values()
+    words = [f"{clock(entry['seconds'])} on {entry['device']}", ", ".join(how)]
+    words += [f"and before that {clock(use['seconds'])} of training, on {use['device']}" for use in before]
+    return "; ".join(filter(None, words))
+
+
+def clock(seconds: float) -> str:
+    """Seconds in words, such as "6 min 12 s" or "1 h 5 min"."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = [f"{hours} h" if hours else "", f"{minutes} min" if minutes else "", "" if hours else f"{seconds} s"]
+    return " ".join(filter(None, parts))
 
 
 def _too_large(key: str, text: str) -> list[str]:
