@@ -1,5 +1,8 @@
 """Learning-rate schedules: first as plain functions of the step, then as torch schedulers that follow them."""
 
+import math
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import torch
 from torch.optim.lr_scheduler import LRScheduler
@@ -66,6 +69,98 @@ def one_cycle_plan(total_steps: int, peak: float, min_lr: float, max_lr: float) 
     return np.array([one_cycle(step, total_steps - 1, at, min_lr, max_lr) for step in range(total_steps)])
 
 
+def linear(share: float) -> float:
+    """The straight way from 0 to 1."""
+    return share
+
+
+def cosine(share: float) -> float:
+    """Half a cosine wave from 0 to 1, level at both ends (Loshchilov & Hutter 2017, equation 5)."""
+    return (1 - math.cos(math.pi * share)) / 2
+
+
+def piecewise_plan(knots: Sequence[tuple[int, float]], ease: Callable[[float], float] = linear) -> np.ndarray:
+    """Any schedule that is drawn as knots and joined between them.
+
+    Args:
+        knots: at least two (step, rate); the first at step 0, the last at the run's last step. Every knot's step trains
+            at its rate exactly.
+        ease: how to get from one knot to the next; maps [0, 1] to [0, 1], with both ends fixed.
+
+    Returns:
+        The rate of every step, (last step + 1,) float64.
+
+    Raises:
+        ValueError: fewer than two knots, steps that do not rise from 0, or a rate that no step may have.
+    """
+    steps, rates = [step for step, _ in knots], [float(rate) for _, rate in knots]
+    if len(steps) < 2 or steps[0] != 0 or any(b <= a for a, b in zip(steps, steps[1:])):
+        raise ValueError(f"knots need at least two steps that rise from 0, not {steps}: give every part a step")
+    if not all(math.isfinite(rate) and rate >= 0 for rate in rates):
+        raise ValueError(f"a rate is finite and at least 0, not one of {rates}: a negative one would climb the loss")
+    plan = rates[:1]
+    for (start, low), (stop, high) in zip(zip(steps, rates), zip(steps[1:], rates[1:])):
+        shares = [ease((step - start) / (stop - start)) for step in range(start + 1, stop + 1)]
+        plan += [(1 - share) * low + share * high for share in shares]
+    return np.array(plan)
+
+
+def annihilation_plan(
+    total_steps: int,
+    peak: float,
+    min_lr: float,
+    max_lr: float,
+    tail: float = 0.1,
+    ease: Callable[[float], float] = linear,
+) -> np.ndarray:
+    """One Cycle that ends early and spends the rest of the run falling from `min_lr` to zero.
+
+    Smith 2018, "A disciplined approach to neural network hyper-parameters", section 4.
+
+    Args:
+        total_steps: optimizer steps in the run, at least 4.
+        peak: where the peak lies, as a share of the run, 0 < peak < 1 - tail.
+        min_lr, max_lr: the rate of the first step and of the cycle's end, and of the peak.
+        tail: share of the run after the cycle, between 0 and 1.
+        ease: `linear` or `cosine`.
+
+    Returns:
+        The rate of every step, (total_steps,) float64.
+
+    Raises:
+        ValueError: too few steps, or a rate or share out of range.
+    """
+    if total_steps < 4:
+        raise ValueError(f"a cycle and its tail need at least 4 steps, not {total_steps}: train more epochs")
+    if not (0 < tail < 1 and 0 < peak < 1 - tail):
+        raise ValueError(f"need 0 < tail < 1 and 0 < peak < 1 - tail, got peak={peak}, tail={tail}")
+    if not 0 <= min_lr <= max_lr:
+        raise ValueError(f"need 0 <= min_lr <= max_lr, got min_lr={min_lr}, max_lr={max_lr}")
+    end = min(max(round((1 - tail) * total_steps), 2), total_steps - 2)
+    at = min(peak_step(total_steps, peak), end - 1)
+    return piecewise_plan([(0, min_lr), (at, max_lr), (end, min_lr), (total_steps - 1, 0.0)], ease)
+
+
+def mirrored_momentum(plan: np.ndarray, low: float = 0.85, high: float = 0.95) -> np.ndarray:
+    """A momentum that falls while the rate rises, and rises while it falls (Smith 2018, section 4.3).
+
+    Args:
+        plan: (total_steps,) rates.
+        low, high: the momentum at the plan's highest and lowest rate, 0 <= low <= high < 1; a constant plan has `high`.
+
+    Returns:
+        The momentum of every step, (total_steps,) float64.
+
+    Raises:
+        ValueError: a momentum out of range.
+    """
+    if not 0 <= low <= high < 1:
+        raise ValueError(f"need 0 <= low <= high < 1, got low={low}, high={high}")
+    span = plan.max() - plan.min()
+    share = (plan - plan.min()) / span if span > 0 else np.zeros(len(plan))
+    return (1 - share) * high + share * low
+
+
 def step_decay_plan(total_steps: int, every: int, max_lr: float, factor: float) -> np.ndarray:
     """`max_lr` times `factor` after every `every` steps, (total_steps,) float64."""
     if every < 1:
@@ -80,18 +175,34 @@ class PlannedLR(LRScheduler):
         optimizer: all its parameter groups get the same rate.
         plan: (total_steps,) rates.
         last_epoch: steps already taken, minus one; as in torch's schedulers.
+        momenta: (total_steps,) momentum of every step; None leaves the optimizer's own alone.
 
     `step()` after the plan's last step keeps the last rate, as the training loop steps once after every update.
+
+    Raises:
+        ValueError: rates and momenta are not equally many.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, plan: np.ndarray, last_epoch: int = -1):
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        plan: np.ndarray,
+        last_epoch: int = -1,
+        momenta: np.ndarray | None = None,
+    ):
         self.plan = [float(rate) for rate in plan]
+        self.momenta = None if momenta is None else [float(momentum) for momentum in momenta]
+        if self.momenta is not None and len(self.momenta) != len(self.plan):
+            raise ValueError(f"{len(self.plan)} rates but {len(self.momenta)} momenta: plan both for every step")
         super().__init__(optimizer, last_epoch)
         optimizer._opt_called = True  # a gradient scaler may skip the first step, which torch would warn of
 
     def get_lr(self) -> list[float]:
-        rate = self.plan[min(self.last_epoch, len(self.plan) - 1)]
-        return [rate for _ in self.optimizer.param_groups]
+        position = min(self.last_epoch, len(self.plan) - 1)
+        if self.momenta is not None:
+            for group in self.optimizer.param_groups:
+                group["momentum"] = self.momenta[position]
+        return [self.plan[position] for _ in self.optimizer.param_groups]
 
     def state_dict(self) -> dict:
         """Only the position; the plan follows from the recipe."""

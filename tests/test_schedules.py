@@ -1,15 +1,28 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from helpers import schedules
-from helpers.schedules import PlannedLR, one_cycle, one_cycle_plan, step_decay_plan, triangular
+from helpers.schedules import (
+    PlannedLR,
+    annihilation_plan,
+    cosine,
+    linear,
+    mirrored_momentum,
+    one_cycle,
+    one_cycle_plan,
+    piecewise_plan,
+    step_decay_plan,
+    triangular,
+)
 
 rates = st.tuples(st.floats(0, 1), st.floats(1e-6, 1)).map(sorted)
 steps = st.integers(3, 3000)
 peaks = st.floats(0.01, 0.99)
+eases = st.sampled_from([linear, cosine])
+parts = st.lists(st.tuples(st.integers(1, 200), st.floats(0, 10)), min_size=1, max_size=6)
 
 
 def optimizer(lr=0.1):
@@ -86,6 +99,86 @@ def test_triangular_wave_equals_torch(step_size, bounds):
     np.testing.assert_allclose(ours, run(theirs, 6 * step_size + 1), rtol=1e-9, atol=1e-12)
 
 
+@given(st.floats(0, 10), parts, eases)
+def test_a_piecewise_plan_goes_through_its_knots_and_has_no_jumps(first, parts, ease):
+    at = np.cumsum([0] + [length for length, _ in parts])
+    rates = np.array([first] + [rate for _, rate in parts])
+    plan = piecewise_plan(list(zip(at.tolist(), rates.tolist())), ease)
+    assert len(plan) == at[-1] + 1
+    np.testing.assert_array_equal(plan[at], rates)  # exactly
+    for start, stop, low, high in zip(at, at[1:], rates, rates[1:]):
+        part, slack = plan[start : stop + 1], 1e-12 * max(low, high) + 1e-300
+        assert part.min() >= min(low, high) - slack and part.max() <= max(low, high) + slack
+        steepest = np.pi / 2 * abs(high - low) / (stop - start)  # of half a cosine, in its middle
+        assert np.abs(np.diff(part)).max() <= steepest * (1 + 1e-9) + slack
+
+
+@given(steps, peaks, rates)
+def test_one_cycle_is_a_piecewise_plan_of_three_knots(count, peak, bounds):
+    low, high = bounds
+    knots = [(0, low), (schedules.peak_step(count, peak), high), (count - 1, low)]
+    np.testing.assert_allclose(piecewise_plan(knots), one_cycle_plan(count, peak, low, high), rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("ease", [linear, cosine])
+def test_eases_start_at_nothing_pass_the_middle_and_arrive(ease):
+    assert [ease(0.0), ease(1.0)] == [0.0, 1.0] and ease(0.5) == pytest.approx(0.5)
+    assert all(ease(share) + ease(1 - share) == pytest.approx(1) for share in np.linspace(0, 1, 11))
+
+
+def test_cosine_equals_torch():
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer(0.3), T_max=40)
+    np.testing.assert_allclose(piecewise_plan([(0, 0.3), (40, 0.0)], cosine), run(scheduler, 41), atol=1e-12)
+
+
+@given(st.integers(4, 3000), st.floats(0.01, 0.98), st.floats(0.01, 0.98), rates, eases)
+def test_annihilation_peaks_where_one_cycle_does_and_ends_at_zero(count, peak, tail, bounds, ease):
+    assume(peak < 1 - tail)
+    low, high = bounds
+    plan = annihilation_plan(count, peak, low, high, tail, ease)
+    end = min(max(round((1 - tail) * count), 2), count - 2)
+    at = min(schedules.peak_step(count, peak), end - 1)
+    assert len(plan) == count and 0 < at < end < count - 1
+    assert (plan[0], plan[at], plan[end], plan[-1]) == (low, high, low, 0.0)  # exactly
+    assert plan.min() >= 0 and plan.max() <= high * (1 + 1e-12)
+    assert (np.diff(plan[: at + 1]) >= -1e-15).all() and (np.diff(plan[at:]) <= 1e-15).all()
+
+
+def test_annihilation_by_hand():
+    plan = annihilation_plan(11, 2 / 11, 0.1, 0.5, tail=4 / 11)
+    np.testing.assert_allclose(plan, [0.1, 0.3, 0.5, 0.42, 0.34, 0.26, 0.18, 0.1, 0.2 / 3, 0.1 / 3, 0], atol=1e-15)
+
+
+@given(
+    st.lists(st.floats(0, 10), min_size=1, max_size=40), st.tuples(st.floats(0, 0.99), st.floats(0, 0.99)).map(sorted)
+)
+def test_mirrored_momentum_is_low_where_the_rate_is_high(plan, bounds):
+    low, high = bounds
+    plan = np.array(plan)
+    momenta = mirrored_momentum(plan, low, high)
+    assert momenta.shape == plan.shape
+    assert (momenta >= low - 1e-12).all() and (momenta <= high + 1e-12).all()
+    assert momenta[plan.argmin()] == high
+    if plan.max() > plan.min():
+        assert momenta[plan.argmax()] == low
+        assert (np.diff(momenta[plan.argsort()]) <= 1e-12).all()
+
+
+@pytest.mark.parametrize("annealing, ease", [("linear", linear), ("cos", cosine)])
+def test_mirrored_momentum_equals_torch(annealing, ease):
+    """Where torch peaks on a step, 24 of 0 … 99, and ends at the rate it began with."""
+    sgd = optimizer()
+    theirs = torch.optim.lr_scheduler.OneCycleLR(
+        sgd, max_lr=0.4, total_steps=100, pct_start=0.25, anneal_strategy=annealing, div_factor=10, final_div_factor=1
+    )
+    plan = piecewise_plan([(0, 0.04), (24, 0.4), (99, 0.04)], ease)
+    for rate, momentum in zip(plan, mirrored_momentum(plan)):
+        group = sgd.param_groups[0]
+        assert (group["lr"], group["momentum"]) == (pytest.approx(rate), pytest.approx(momentum))
+        sgd.step()
+        theirs.step()
+
+
 def test_step_decay_by_hand():
     plan = step_decay_plan(7, every=3, max_lr=0.9, factor=1 / 3)
     np.testing.assert_allclose(plan, [0.9, 0.9, 0.9, 0.3, 0.3, 0.3, 0.1])
@@ -112,6 +205,49 @@ def test_a_first_step_that_a_gradient_scaler_skips_is_no_mistake(recwarn):
     scheduler = PlannedLR(optimizer(), np.array([0.1, 0.2, 0.3]))
     scheduler.step()
     assert not [w for w in recwarn if "lr_scheduler.step" in str(w.message)]
+
+
+def test_planned_lr_follows_momenta_and_resumes_with_them():
+    plan = one_cycle_plan(20, 0.3, 0.1, 1.0)
+    momenta = mirrored_momentum(plan)
+    first, second = (PlannedLR(two_groups(), plan, momenta=momenta) for _ in range(2))
+    seen = []
+    for _ in range(20):
+        seen.append([group["momentum"] for group in first.optimizer.param_groups])
+        first.optimizer.step()
+        first.step()
+        if first.last_epoch == 8:
+            second.optimizer.load_state_dict(first.optimizer.state_dict())
+            second.load_state_dict(first.state_dict())
+    assert seen == [[momentum] * 2 for momentum in momenta]
+    run(second, 1)
+    assert second.optimizer.param_groups[1]["momentum"] == momenta[9]
+
+
+def test_planned_lr_leaves_the_momentum_alone_unless_it_is_planned():
+    scheduler = PlannedLR(optimizer(), np.array([0.1, 0.2]))
+    run(scheduler, 2)
+    assert scheduler.optimizer.param_groups[0]["momentum"] == 0.9
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: piecewise_plan([(0, 0.1)]), "at least two steps"),
+        (lambda: piecewise_plan([(1, 0.1), (2, 0.2)]), "rise from 0, not \\[1, 2\\]"),
+        (lambda: piecewise_plan([(0, 0.1), (5, 0.2), (5, 0.3)]), "rise from 0"),
+        (lambda: piecewise_plan([(0, 0.1), (5, -0.2)]), "at least 0"),
+        (lambda: piecewise_plan([(0, 0.1), (5, float("nan"))]), "finite"),
+        (lambda: annihilation_plan(3, 0.2, 0.1, 1.0), "at least 4 steps, not 3"),
+        (lambda: annihilation_plan(10, 0.9, 0.1, 1.0, tail=0.2), "peak < 1 - tail"),
+        (lambda: annihilation_plan(10, 0.2, 1.0, 0.1), "min_lr <= max_lr"),
+        (lambda: mirrored_momentum(np.ones(3), 0.9, 0.8), "low <= high < 1"),
+        (lambda: PlannedLR(optimizer(), np.ones(3), momenta=np.zeros(2)), "3 rates but 2 momenta"),
+    ],
+)
+def test_impossible_plans_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
 
 
 @pytest.mark.parametrize(
