@@ -77,13 +77,14 @@ class Rotate:
 
 @dataclass(frozen=True)
 class GridDistortion:
-    """Shift the nodes of a 5×5 grid by up to ±`limit` of a cell with probability `p`."""
+    """Shift the nodes of a 5×5 grid by up to ±`limit` of a cell with probability `p`; edges are reflected."""
 
     limit: float = 0.3
     p: float = 0.5
 
     def build(self, mean: Fill) -> list[A.BasicTransform]:
-        return [A.GridDistortion(num_steps=5, distort_limit=self.limit, p=self.p)]
+        reflect = cv2.BORDER_REFLECT_101  # the default leaves a black edge
+        return [A.GridDistortion(num_steps=5, distort_limit=self.limit, border_mode=reflect, p=self.p)]
 
 
 @dataclass(frozen=True)

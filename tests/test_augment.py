@@ -63,6 +63,12 @@ def test_rotation_and_distortion_move_pixels_and_keep_shape_and_type():
     assert np.array_equal(draws([Rotate(0, p=1)], 1)[0], IMAGE)
 
 
+def test_rotation_and_distortion_bring_in_no_black():
+    grey = np.full((32, 32, 3), 100, np.uint8)
+    for transform in (Rotate(10, p=1), GridDistortion(0.3, p=1)):
+        assert (draws([transform], image=grey) == 100).all()
+
+
 def test_transforms_run_in_the_recipe_s_order():
     """Cutout last leaves its square whole; padding by reflection after it would copy parts of the square."""
     image = np.full((32, 32, 3), 200, np.uint8)
