@@ -85,7 +85,7 @@ def test_readme_lists_every_notebook_and_module():
     text = (ROOT / "README.md").read_text()
     assert [n.name for n in SERIES.values() if f"notebooks/{n.path.name}" not in text] == []
     modules = {path.stem for path in (ROOT / "helpers").glob("*.py")} - {"__init__"}
-    assert {name for name in modules if f"`{name}`" not in text} <= {"colab", "mirrors", "textures"}
+    assert {name for name in modules if f"`{name}`" not in text} == set()
 
 
 def test_each_requirement_says_which_notebooks_use_it():
