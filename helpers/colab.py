@@ -33,7 +33,8 @@ use_drive = False  # True keeps runs on Google Drive: a lost machine loses no ep
 if "google.colab" in sys.modules:
     folder = Path(REPO.split("/")[1]).absolute()
     if not folder.exists():
-        subprocess.run(["git", "clone", "--quiet", "--depth=1", f"https://github.com/{REPO}", str(folder)], check=True)
+        address = f"https://github.com/{REPO}"
+        subprocess.run(["git", "clone", "--quiet", "--depth=1", address, str(folder)], check=True)
     sys.path.insert(0, str(folder))
     from helpers.colab import setup
 
