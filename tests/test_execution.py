@@ -78,7 +78,7 @@ def test_parameters_arrive_with_their_types(finished):
 def test_the_kernel_gets_threads_folders_and_bar_interval(finished):
     root, _, _ = finished
     seen = json.loads(outputs(root / "out/01_good.ipynb")[1].text)
-    assert seen["threads"] == str(processes.cores()) and seen["bar"] == "15"
+    assert seen["threads"] == os.environ["OMP_NUM_THREADS"] and seen["bar"] == "15"
     assert Path(seen["cwd"]) == root / "out" and Path(seen["runs"]) == root
 
 
@@ -199,8 +199,10 @@ def test_a_page_that_cannot_be_rendered_is_logged_and_no_failure(tmp_path, caplo
 
 def test_threads_are_divided_by_jobs(monkeypatch, tmp_path):
     monkeypatch.setattr(processes, "cores", lambda: 5)
-    assert [environment(jobs, tmp_path)["OMP_NUM_THREADS"] for jobs in (1, 2, 4, 9)] == ["5", "2", "1", "1"]
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    assert [environment(jobs, tmp_path)["OMP_NUM_THREADS"] for jobs in (2, 4, 9)] == ["2", "1", "1"]
     assert environment(2, tmp_path)["MKL_NUM_THREADS"] == "2"
+    assert environment(1, tmp_path)["OMP_NUM_THREADS"] == "7"  # alone, a notebook runs as the caller asked
 
 
 def test_relative_folders_in_the_environment_become_absolute(monkeypatch, tmp_path):
