@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import time
 from datetime import UTC, datetime
@@ -195,6 +196,19 @@ def test_a_page_that_cannot_be_rendered_is_logged_and_no_failure(tmp_path, caplo
     (tmp_path / "notebook.ipynb").write_text("{}")
     render(tmp_path / "notebook.ipynb")
     assert "notebook.ipynb could not be rendered" in caplog.text and not (tmp_path / "notebook.html").exists()
+
+
+def test_a_rendered_page_describes_its_figures(tmp_path):
+    def figure(alt):
+        metadata = {"image/png": {"alt": alt}} if alt else {}
+        return new_code_cell("show", outputs=[new_output("display_data", {"image/png": "QUJD"}, metadata=metadata)])
+
+    page = new_notebook(cells=[figure('a "rise" & a fall'), figure(""), figure("bars")])
+    nbformat.write(page, tmp_path / "notebook.ipynb")
+    render(tmp_path / "notebook.ipynb")
+    html = (tmp_path / "notebook.html").read_text()
+    first, second, third = re.findall(r'<img[^>]* alt="([^"]*)"', html)
+    assert (first, third) == ("a &quot;rise&quot; &amp; a fall", "bars") and "No description" in second
 
 
 def test_threads_are_divided_by_jobs(monkeypatch, tmp_path):

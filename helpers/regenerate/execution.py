@@ -12,6 +12,7 @@ import re
 import sys
 import threading
 import time
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from helpers.files import write_atomic
 from helpers.regenerate.cleaning import clean
 
 SAVE_SECONDS = 30
+UNDESCRIBED = 'alt="No description has been provided for this image"'  # what nbconvert writes
 COLOUR = re.compile(r"\x1b\[[\d;]*m")
 
 
@@ -114,11 +116,25 @@ def render(path: Path) -> None:
         from nbconvert import HTMLExporter
 
         try:
-            body, _ = HTMLExporter(embed_images=True).from_filename(str(path))
+            exporter = HTMLExporter(embed_images=True)
+            exporter.log.setLevel(logging.ERROR)  # it warns of missing texts, which are put in below
+            node = nbformat.read(path, as_version=4)
+            body = described(exporter.from_notebook_node(node)[0], node)
         except Exception:
             logging.exception("%s could not be rendered", path.name)
         else:
             write_atomic(path.with_suffix(".html"), body)
+
+
+def described(body: str, node: nbformat.NotebookNode) -> str:
+    """Rendered HTML with the alternative texts of the notebook's figures, which nbconvert 7 leaves out."""
+    outputs = [output for cell in node.cells for output in cell.get("outputs", [])]
+    texts = [o.metadata.get("image/png", {}).get("alt", "") for o in outputs if "image/png" in o.get("data", {})]
+    parts = body.split(UNDESCRIBED)
+    if len(parts) != len(texts) + 1:
+        return body
+    words = [f'alt="{escape(text)}"' if text else UNDESCRIBED for text in texts]
+    return "".join(part + word for part, word in zip(parts, [*words, ""]))
 
 
 def execute(folder: Path) -> None:
