@@ -19,7 +19,6 @@ from helpers import datasets, recipes
 from helpers.datasets import Dataset
 from helpers.recipes import Recipe
 
-
 # A busy machine is no failure; where CI is set, the same examples come every time
 hypothesis.settings.register_profile("series", deadline=None, derandomize=bool(os.environ.get("CI")))
 hypothesis.settings.load_profile("series")
