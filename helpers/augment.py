@@ -6,7 +6,7 @@ Images stay uint8 from end to end; the loaders normalise whole batches on the de
 import dataclasses
 import os
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,14 +16,11 @@ import albumentations as A
 import cv2
 import numpy as np
 
+from helpers.checks import choice
+
 BORDERS = {"reflect": cv2.BORDER_REFLECT_101, "constant": cv2.BORDER_CONSTANT}
 FILLS = ("mean", "black")
 Fill = tuple[int, int, int]
-
-
-def _choice(setting: str, value: str, allowed: Iterable[str]) -> None:
-    if value not in allowed:
-        raise ValueError(f"unknown {setting} {value!r}; allowed: {', '.join(allowed)}")
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,7 @@ class PadCrop:
     border: str = "reflect"
 
     def __post_init__(self) -> None:
-        _choice("border", self.border, BORDERS)
+        choice("border", self.border, BORDERS)
 
     def build(self, mean: Fill) -> list[A.BasicTransform]:
         side = 32 + 2 * self.padding
@@ -100,7 +97,7 @@ class Cutout:
     fill: str = "mean"
 
     def __post_init__(self) -> None:
-        _choice("fill", self.fill, FILLS)
+        choice("fill", self.fill, FILLS)
 
     def build(self, mean: Fill) -> list[A.BasicTransform]:
         fill = mean if self.fill == "mean" else 0

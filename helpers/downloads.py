@@ -5,15 +5,15 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-import filelock
 from tqdm import tqdm
 
+from helpers import locks
 from helpers.mirrors import Patience, first_answer, reason
 from helpers.progress import bar_seconds
 
@@ -54,24 +54,15 @@ def md5_of(path: Path) -> str:
         return hashlib.file_digest(file, "md5").hexdigest()
 
 
-@contextmanager
-def exclusive(path: Path, notice: Notice = tqdm.write) -> Iterator[None]:
+def exclusive(path: Path, notice: Notice = tqdm.write) -> AbstractContextManager[None]:
     """Context that one process at a time may enter.
 
     Args:
         path: the lock file; its folder must exist.
         notice: is told once if another process is inside.
     """
-    lock = filelock.FileLock(path)
-    try:
-        lock.acquire(timeout=1)
-    except filelock.Timeout:
-        notice(f"Waiting for another process that is preparing {path.parent}")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+    told = f"Waiting for another process that is preparing {path.parent}"
+    return locks.exclusive(path, lambda: notice(told), patience=1.0)
 
 
 def fetch(

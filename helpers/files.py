@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there. Standard library only: Colab needs it before anything is installed."""
 
 import contextlib
 import os

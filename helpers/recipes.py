@@ -3,30 +3,17 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from helpers import augment, models
 from helpers.augment import Cutout, Flip, GridDistortion, PadCrop, Rotate, VerticalFlip
+from helpers.checks import choice, number
 
 SCHEDULES = ("one-cycle", "plateau", "step")
 STATISTICS = ("dataset", "half")
 PAD_CROP_FLIP_CUTOUT = (PadCrop(4), Flip(), Cutout(8))
-
-
-def choice(field_name: str, value: Any, allowed: Iterable[str]) -> None:
-    """Raise a ValueError that lists what is allowed, unless `value` is."""
-    if not isinstance(value, str) or value not in allowed:
-        raise ValueError(f"unknown {field_name} {value!r}; allowed: {', '.join(allowed)}")
-
-
-def _number(field_name: str, value: Any, low: float, below: float = float("inf"), whole: bool = False) -> None:
-    kind = int if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kind) or not low <= value < below:
-        wanted = "a whole number" if whole else "a number"
-        bound = f" and below {below}" if below < float("inf") else ""
-        raise ValueError(f"{field_name} must be {wanted} of at least {low}{bound}, not {value!r}")
 
 
 @dataclass(frozen=True)
@@ -86,14 +73,14 @@ class Recipe:
         choice("schedule", self.schedule, SCHEDULES)
         choice("statistics", self.statistics, STATISTICS)
         for name in ("width", "batch_size", "epochs", "every"):
-            _number(name, getattr(self, name), low=1, whole=True)
+            number(name, getattr(self, name), low=1, whole=True)
         for name in ("holdout", "patience"):
-            _number(name, getattr(self, name), low=0, whole=True)
+            number(name, getattr(self, name), low=0, whole=True)
         for name in ("max_lr", "min_lr", "factor", "weight_decay", "ema_epochs"):
-            _number(name, getattr(self, name), low=0)
+            number(name, getattr(self, name), low=0)
         for name in ("peak", "momentum", "label_smoothing"):
-            _number(name, getattr(self, name), low=0, below=1)
-        _number("logit_scale", self.logit_scale, low=0)
+            number(name, getattr(self, name), low=0, below=1)
+        number("logit_scale", self.logit_scale, low=0)
         for name in ("nesterov", "decay_norm_and_bias"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} must be True or False, not {getattr(self, name)!r}")

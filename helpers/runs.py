@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 
 from helpers.files import replacing, write_atomic
+from helpers.locks import exclusive
 
 Row = dict[str, Any]
 
@@ -56,18 +56,10 @@ class RunDirectory:
             raise PermissionError(
                 f"cannot write to {self.path} ({error.strerror}); name a folder you can write to in RUNS_ROOT"
             ) from None
-        lock = FileLock(self.path / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            waiting()
-            lock.acquire()
-        try:
+        with exclusive(self.path / ".lock", waiting):
             for left in self.path.glob(".*.part"):  # of a process that was killed while it wrote
                 left.unlink()
             yield
-        finally:
-            lock.release()
 
     def history(self) -> list[Row] | None:
         """One row per epoch; whole numbers as int, others as float, an absent measurement as None."""

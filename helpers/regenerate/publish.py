@@ -88,12 +88,12 @@ def run_time(entry: Mapping[str, Any]) -> str:
     how = [f"{given['profile']} profile"] if "profile" in given else []
     how += [given["dataset"]] if "dataset" in given else []
     before = entry.get("trained_before", {}).values()
-    words = [f"{clock(entry['seconds'])} on {entry['device']}", ", ".join(how)]
-    words += [f"and before that {clock(use['seconds'])} of training, on {use['device']}" for use in before]
+    words = [f"{in_words(entry['seconds'])} on {entry['device']}", ", ".join(how)]
+    words += [f"and before that {in_words(use['seconds'])} of training, on {use['device']}" for use in before]
     return "; ".join(filter(None, words))
 
 
-def clock(seconds: float) -> str:
+def in_words(seconds: float) -> str:
     """Seconds in words, such as "6 min 12 s" or "1 h 5 min"."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
