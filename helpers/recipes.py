@@ -84,6 +84,8 @@ class Recipe:
         for name in ("nesterov", "decay_norm_and_bias"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} must be True or False, not {getattr(self, name)!r}")
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov looks ahead along a momentum: with momentum=0 set nesterov=False as well")
         if self.schedule != "step" and self.min_lr > self.max_lr:
             raise ValueError(f"min_lr={self.min_lr} lies above max_lr={self.max_lr}")
 

@@ -92,6 +92,7 @@ def test_a_changed_published_recipe_claims_nothing():
         ("davidnet-onecycle", {"label_smoothing": 1}, "at least 0 and below 1"),
         ("davidnet-onecycle", {"min_lr": 0.5}, "min_lr=0.5 lies above max_lr=0.1"),
         ("davidnet-onecycle", {"momentum": 1}, "momentum must be a number of at least 0 and below 1"),
+        ("davidnet-onecycle", {"momentum": 0}, "set nesterov=False as well"),
         ("davidnet-onecycle", {"logit_scale": "x"}, "logit_scale must be a number of at least 0, not 'x'"),
         ("davidnet-onecycle", {"transforms": 5}, "transforms must be a list such as"),
         ("davidnet-onecycle", {"transforms": ["Flip"]}, "transforms must be a list such as"),

@@ -13,7 +13,13 @@ from helpers.colab import repository
 from helpers.files import write_atomic
 from helpers.regenerate.notebooks import Notebook
 from helpers.regenerate.outputs import figures, headline, published, stamped
-from helpers.regenerate.results import collect_curves, collect_runs, merge
+from helpers.regenerate.results import (
+    collect_curves,
+    collect_range_curves,
+    collect_range_tests,
+    collect_runs,
+    merge,
+)
 
 BYTES = 500_000
 BYTES_OF = {"06": 1_500_000}  # a page full of images and maps
@@ -43,7 +49,7 @@ def publish(
         chosen: numbers of those to publish.
         out: folder of the executed notebooks.
         entries: the summary, by notebook name.
-        runs_root: the run store, source of images/results.csv and images/curves.csv.
+        runs_root: the run store, source of the data in images/.
 
     Returns:
         The files written.
@@ -109,7 +115,12 @@ def _too_large(key: str, text: str) -> list[str]:
 
 
 def _data(folder: Path, runs_root: Path) -> dict[Path, str | bytes]:
-    rows = {"results.csv": collect_runs(runs_root), "curves.csv": collect_curves(runs_root)}
+    rows = {
+        "results.csv": collect_runs(runs_root),
+        "curves.csv": collect_curves(runs_root),
+        "range_tests.csv": collect_range_tests(runs_root),
+        "range_curves.csv": collect_range_curves(runs_root),
+    }
     return {folder / name: merge(folder / name, new) for name, new in rows.items() if new}
 
 

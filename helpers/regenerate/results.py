@@ -1,4 +1,4 @@
-"""The data behind the published figures: one row per finished run, one per epoch, gathered from the run store."""
+"""The data behind the published figures, gathered from the run store: runs, their epochs, range tests, their steps."""
 
 import csv
 import io
@@ -24,6 +24,34 @@ def collect_curves(runs_root: Path) -> list[Row]:
     return [
         {**{key: row[key] for key in RUN}, **epoch} for row, history in _finished(runs_root) for epoch in history or ()
     ]
+
+
+def collect_range_tests(runs_root: Path) -> list[Row]:
+    """One row per learning-rate range test at full scale: its key, what it suggests, and what made it."""
+    from helpers import sweeps  # here, since it loads torch
+
+    rows = []
+    for row, stored in _full_sweeps(runs_root):
+        found = sweeps.suggestions(stored)
+        versions = {name: stored["versions"][name] for name in ("python", "torch")}
+        facts = {name: stored[name] for name in ("seconds", "device", "commit", "date")}
+        rows.append({**row, "steps": len(stored["lr"]), **found, **facts, **versions})
+    return rows
+
+
+def collect_range_curves(runs_root: Path) -> list[Row]:
+    """One row per step of those range tests: its key, rate, loss and accuracy."""
+    return [
+        {**row, "step": step, "lr": lr, "loss": loss, "accuracy": accuracy}
+        for row, stored in _full_sweeps(runs_root)
+        for step, (lr, loss, accuracy) in enumerate(zip(stored["lr"], stored["loss"], stored["accuracy"]))
+    ]
+
+
+def _full_sweeps(runs_root: Path) -> Iterable[tuple[Row, Row]]:
+    from helpers import sweeps
+
+    return ((row, stored) for row, stored in sweeps.stored_sweeps(runs_root) if row["profile"] == "full")
 
 
 def _finished(runs_root: Path) -> Iterable[tuple[Row, list[Row] | None]]:
@@ -62,8 +90,8 @@ def merge(path: Path, rows: Iterable[Row]) -> str:
     return file.getvalue()
 
 
-def _run(row: Mapping[str, str]) -> tuple[str, str, str, int]:
-    return row["dataset"], row["profile"], row["recipe"], int(row["seed"])
+def _run(row: Mapping[str, str]) -> tuple[str, str, str, str, int]:
+    return row["dataset"], row["profile"], row["recipe"], row.get("sweep", ""), int(row["seed"])
 
 
 def _text(value: Any) -> str:

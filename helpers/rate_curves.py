@@ -1,0 +1,242 @@
+"""The curve of a learning-rate range test, and what it suggests: numbers, and words where it cannot be read."""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from helpers.checks import choice, number
+
+SCALES = ("exp", "linear")
+WINDOW = 0.03  # standard deviation of the smoothing window, as a share of the sweep
+FEWEST = 15  # steps, below which no slope can be told from noise
+BEGUN = 0.1  # share of the fall after which the loss counts as falling
+LOST = 0.5  # share of the fall that is lost again where the loss counts as exploding
+NAMES = ("onset", "steepest", "valley", "minimum_tenth", "minimum", "divergence")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Which rates a range test visits.
+
+    Attributes:
+        start_lr, end_lr: rate of the first and of the last step, 0 < start_lr < end_lr.
+        steps: how many, at least 2.
+        scale: "exp" multiplies the rate at every step, "linear" adds to it.
+        diverge_at: the sweep ends where the loss is so many times its lowest value, both smoothed.
+    """
+
+    start_lr: float = 1e-4
+    end_lr: float = 10.0
+    steps: int = 100
+    scale: str = "exp"
+    diverge_at: float = 4.0
+
+    def __post_init__(self) -> None:
+        choice("scale", self.scale, SCALES)
+        number("steps", self.steps, low=2, whole=True)
+        number("diverge_at", self.diverge_at, low=1)
+        for name in ("start_lr", "end_lr"):
+            number(name, getattr(self, name), low=0)
+        if not 0 < self.start_lr < self.end_lr:
+            raise ValueError(f"need 0 < start_lr < end_lr, got start_lr={self.start_lr}, end_lr={self.end_lr}")
+
+    def rates(self) -> np.ndarray:
+        """The rate of every step, (steps,) float64."""
+        make = np.geomspace if self.scale == "exp" else np.linspace
+        return make(self.start_lr, self.end_lr, self.steps)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What a range test measured.
+
+    Attributes:
+        lr: (S,) rate of every step that was taken; fewer than asked for where the loss exploded.
+        loss: (S,) of the training batch, before its step; or of the validation images, after it.
+        accuracy: (S,) of the same images, in [0, 1].
+        sweep: what was asked for.
+        about: what was swept, such as "davidnet-onecycle, CIFAR-10, seed 0".
+    """
+
+    lr: np.ndarray
+    loss: np.ndarray
+    accuracy: np.ndarray
+    sweep: Sweep
+    about: str = ""
+
+    @property
+    def finite(self) -> int:
+        """Steps before the first loss that is not a number."""
+        return int(np.append(~np.isfinite(self.loss), True).argmax())
+
+
+@dataclass(frozen=True)
+class Suggestions:
+    """Rates read from a curve; None where the curve does not show them.
+
+    Attributes:
+        onset: from here on, the loss has made a tenth of its fall.
+        steepest: it falls fastest per step (what torch-lr-finder suggests).
+        valley: halfway along the longest fall (fastai's default).
+        minimum_tenth: a tenth of the rate of the lowest loss (Gugger 2018).
+        minimum: the rate of the lowest loss; already too high to train at for long.
+        divergence: beyond the minimum, half of the fall is lost again.
+        problems: what is wrong with the curve and what to do, one sentence each; empty where it reads well.
+    """
+
+    onset: float | None = None
+    steepest: float | None = None
+    valley: float | None = None
+    minimum_tenth: float | None = None
+    minimum: float | None = None
+    divergence: float | None = None
+    problems: tuple[str, ...] = ()
+
+    def rates(self) -> dict[str, float]:
+        """The suggestions there are, by name, in the order of NAMES."""
+        return {name: getattr(self, name) for name in NAMES if getattr(self, name) is not None}
+
+
+@dataclass(frozen=True)
+class Spread:
+    """One suggestion of several sweeps, such as of several seeds.
+
+    Attributes:
+        middle: geometric mean, as rates compare by ratios.
+        low, high: the least and the greatest.
+        count: sweeps that gave this suggestion.
+    """
+
+    middle: float
+    low: float
+    high: float
+    count: int
+
+    @property
+    def ratio(self) -> float:
+        """high / low, at least 1."""
+        return self.high / self.low
+
+
+def suggest(curve: Curve) -> Suggestions:
+    """Read a curve.
+
+    The loss is smoothed by straight lines fitted around every step, so that no suggestion lags behind as it does with
+    a running average. Its fall is counted from where the sweep began. A curve that is too short, explodes at once or
+    is flat gives no rates, only words.
+    """
+    count = curve.finite
+    if count < FEWEST:
+        return Suggestions(problems=(_why_short(curve),))
+    rates, losses = curve.lr[:count], curve.loss[:count]
+    values, slopes = smooth(losses)
+    lowest, first = int(values.argmin()), float(losses[:3].mean())  # before the sweep has moved the net
+    fall, noise = first - values[lowest], step_noise(losses[: max(lowest + 1, FEWEST)])
+    broke = count < len(curve.loss) or len(curve.loss) < curve.sweep.steps
+    if lowest < 3 or fall < max(0.02 * abs(first), noise / 2):
+        return Suggestions(problems=(_why_flat(curve, first, broke),))
+    falling = slice(_last(values[: lowest + 1] > first - BEGUN * fall), lowest + 1)
+    lost = lowest + np.flatnonzero(values[lowest:] > first - (1 - LOST) * fall)
+    end = int(lost[0]) if len(lost) else count - 1
+    exploded = len(lost) > 0 or broke
+    return Suggestions(
+        onset=float(rates[falling.start]),
+        steepest=float(rates[falling][slopes[falling].argmin()]),
+        valley=float(rates[valley(values)]),
+        minimum_tenth=float(rates[lowest] / 10),
+        minimum=float(rates[lowest]),
+        divergence=float(rates[end]) if exploded else None,
+        problems=_doubts(curve, fall, noise, exploded),
+    )
+
+
+def spread(suggestions: Sequence[Suggestions]) -> dict[str, Spread]:
+    """How far the suggestions of several sweeps lie apart, by name; those that no sweep gave are left out."""
+    found = {name: [s.rates()[name] for s in suggestions if name in s.rates()] for name in NAMES}
+    return {
+        name: Spread(statistics.geometric_mean(rates), min(rates), max(rates), len(rates))
+        for name, rates in found.items()
+        if rates
+    }
+
+
+def smooth(values: np.ndarray, window: float = WINDOW) -> tuple[np.ndarray, np.ndarray]:
+    """Fit a straight line around every step, with Gaussian weights (local linear regression, Cleveland 1979).
+
+    Unlike a running average this shifts nothing to the right, and does not bend at the ends.
+
+    Args:
+        values: (S,) finite.
+        window: standard deviation of the weights, as a share of the S steps; at least one step.
+
+    Returns:
+        The lines' values and their slopes per step, each (S,).
+    """
+    steps = np.arange(len(values))
+    distance = steps - steps[:, None]
+    weights = np.exp(-0.5 * (distance / max(1.0, window * len(values))) ** 2)
+    total, first, second = weights.sum(1), (weights * distance).sum(1), (weights * distance**2).sum(1)
+    level, tilt = weights @ values, (weights * distance) @ values
+    scale = total * second - first**2
+    return (second * level - first * tilt) / scale, (total * tilt - first * level) / scale
+
+
+def valley(values: np.ndarray) -> int:
+    """The step halfway along the longest fall: the longest subsequence of ever lower values (fastai's "valley")."""
+    lengths, parents = np.ones(len(values), dtype=int), np.arange(len(values))
+    for step in range(1, len(values)):
+        higher = np.flatnonzero(values[:step] > values[step])
+        if len(higher):
+            best = higher[lengths[higher].argmax()]
+            lengths[step], parents[step] = lengths[best] + 1, best
+    path = [int(lengths.argmax())]
+    while parents[path[-1]] != path[-1]:
+        path.append(int(parents[path[-1]]))
+    return path[len(path) // 2]
+
+
+def step_noise(losses: np.ndarray) -> float:
+    """Standard deviation of one step's loss around a smooth curve, from differences of neighbours.
+
+    From their median size, so that an explosion, which is few steps, does not count as noise.
+    """
+    return float(np.median(np.abs(np.diff(losses))) / (0.6745 * np.sqrt(2)))  # 0.6745: quartile of the normal curve
+
+
+def _last(condition: np.ndarray) -> int:
+    """The last place where the condition holds; 0 where it never does."""
+    places = np.flatnonzero(condition)
+    return int(places[-1]) if len(places) else 0
+
+
+def _why_short(curve: Curve) -> str:
+    if curve.finite < len(curve.loss) or len(curve.loss) < curve.sweep.steps:
+        return _at_once(curve)
+    return f"the curve is too short: {curve.finite} steps, and {FEWEST} are the fewest to read a slope from; take more"
+
+
+def _at_once(curve: Curve) -> str:
+    return f"the loss explodes at once, by the rate {curve.lr[-1]:.2g}: lower start_lr, now {curve.lr[0]:.2g}"
+
+
+def _why_flat(curve: Curve, first: float, broke: bool) -> str:
+    if broke or curve.loss[-1] > 1.5 * first:
+        return _at_once(curve)
+    return (
+        f"the curve is flat: no rate from {curve.lr[0]:.2g} to {curve.lr[-1]:.2g} lowers the loss of {first:.3g} "
+        "beyond its noise; raise end_lr, and check that labels and images belong together"
+    )
+
+
+def _doubts(curve: Curve, fall: float, noise: float, exploded: bool) -> tuple[str, ...]:
+    doubts = []
+    if noise > fall / 4:
+        doubts.append(
+            f"the curve is noisy: single steps scatter by {noise:.2g} while the loss falls by {fall:.2g}; "
+            "take more steps, larger batches or a validation loader, and several seeds"
+        )
+    if not exploded:
+        doubts.append(f"the curve ends before the loss explodes: raise end_lr, now {curve.sweep.end_lr:.2g}")
+    return tuple(doubts)

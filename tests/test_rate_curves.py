@@ -1,0 +1,149 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from helpers.rate_curves import NAMES, Curve, Suggestions, Sweep, smooth, spread, step_noise, suggest, valley
+
+
+def curve_of(losses, sweep=None, steps=None):
+    sweep = sweep or Sweep(steps=steps or max(2, len(losses)))
+    losses = np.asarray(losses, dtype=float)
+    return Curve(sweep.rates()[: len(losses)], losses, np.linspace(0.1, 0.5, len(losses)), sweep)
+
+
+def textbook(steps=100, noise=0.0, sweep=None):
+    """Flat at 2.3, falling from 30 % of the sweep to 1.5 at 70 %, steepest at 50 %, then rising to 5."""
+    position = np.linspace(0, 1, steps)
+    fall = 0.4 * (1 + np.cos(np.pi * np.clip((position - 0.3) / 0.4, 0, 1))) + 1.5
+    rise = 3.5 * np.clip((position - 0.7) / 0.3, 0, 1) ** 2
+    return curve_of(fall + rise + noise * np.random.default_rng(0).normal(size=steps), sweep, steps)
+
+
+def test_a_textbook_curve_is_read_as_drawn():
+    """100 steps over five decades: the rate at a share p of the sweep is 1e-4 · 1e5^p."""
+    found = suggest(textbook(noise=0.01))
+    assert found.problems == ()
+    for name, share in {"onset": 0.38, "steepest": 0.5, "minimum": 0.68, "divergence": 0.8}.items():
+        assert getattr(found, name) == pytest.approx(1e-4 * 1e5**share, rel=0.45), name
+    assert found.minimum_tenth == found.minimum / 10
+    assert found.onset < found.steepest < found.minimum < found.divergence
+    assert list(found.rates()) == list(NAMES)
+
+
+def test_linear_sweeps_are_read_in_their_own_rates():
+    sweep = Sweep(0.001, 1.0, 200, "linear")
+    found = suggest(textbook(200, 0.01, sweep))
+    assert found.steepest == pytest.approx(0.5, abs=0.06) and found.minimum == pytest.approx(0.68, abs=0.06)
+
+
+def test_smoothing_keeps_a_straight_line_and_its_slope():
+    values, slopes = smooth(3 - 0.25 * np.arange(40))
+    np.testing.assert_allclose(values, 3 - 0.25 * np.arange(40), atol=1e-9)
+    np.testing.assert_allclose(slopes, -0.25, atol=1e-9)
+
+
+def test_smoothing_equals_weighted_least_squares():
+    losses = np.random.default_rng(1).normal(size=30)
+    values, slopes = smooth(losses, 0.1)
+    for at in (0, 11, 29):
+        weights = np.exp(-0.5 * ((np.arange(30) - at) / 3) ** 2)
+        slope, level = np.polyfit(np.arange(30) - at, losses, 1, w=np.sqrt(weights))
+        assert values[at] == pytest.approx(level) and slopes[at] == pytest.approx(slope)
+
+
+def test_smoothing_does_not_lag_as_a_running_average_does():
+    clean, lagging = textbook().loss, [textbook().loss[0]]
+    for loss in clean[1:]:
+        lagging.append(0.05 * loss + 0.95 * lagging[-1])  # torch-lr-finder's default
+    assert abs(int(np.gradient(smooth(clean)[0]).argmin()) - 50) <= 2
+    assert int(np.gradient(lagging)[:80].argmin()) >= 60
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=9))
+def test_valley_is_the_middle_of_a_longest_falling_subsequence(values):
+    values = np.array(values, dtype=float)
+    subsets = ([i for i in range(len(values)) if choice >> i & 1] for choice in range(1, 2 ** len(values)))
+    falls = [s for s in subsets if all(values[b] < values[a] for a, b in zip(s, s[1:]))]
+    longest = max(map(len, falls))
+    assert valley(values) in {s[(len(s) - 1) // 2] for s in falls if len(s) == longest}
+
+
+def test_noise_is_the_scatter_around_a_slow_curve():
+    losses = np.linspace(2, 1, 4000) + np.random.default_rng(0).normal(scale=0.3, size=4000)
+    assert step_noise(losses) == pytest.approx(0.3, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    "losses, steps, words",
+    [
+        (np.linspace(2.3, 1.8, 8), 8, "too short"),
+        ([2.3, 2.4, 9.0, np.nan], 100, "explodes at once"),
+        (np.r_[np.linspace(2.3, 12, 20), np.inf], 100, "explodes at once"),
+        (2.3 + 0.01 * np.random.default_rng(0).normal(size=100), 100, "flat"),
+        (np.full(100, 2.3), 100, "flat"),
+    ],
+)
+def test_what_cannot_be_read_gives_words_and_no_rates(losses, steps, words):
+    found = suggest(curve_of(losses, steps=steps))
+    assert found.rates() == {} and len(found.problems) == 1
+    assert words in found.problems[0]
+
+
+def test_doubts_come_with_the_rates():
+    falling = suggest(curve_of(np.linspace(2.3, 1.5, 100)))
+    assert falling.divergence is None and falling.minimum == pytest.approx(10)
+    assert "raise end_lr" in falling.problems[0]
+    noisy = suggest(textbook(noise=0.4))
+    assert noisy.rates() and any("noisy" in problem for problem in noisy.problems)
+
+
+def test_a_sweep_cut_short_by_an_explosion_diverges_where_it_broke():
+    losses = np.r_[np.linspace(2.3, 1.5, 40), np.nan]
+    found = suggest(curve_of(losses, steps=100))
+    assert found.divergence == pytest.approx(Sweep().rates()[39])
+    assert found.problems == ()
+
+
+@given(
+    st.lists(st.one_of(st.floats(-1e3, 1e6), st.just(float("nan")), st.just(float("inf"))), min_size=1, max_size=60),
+    st.sampled_from(["exp", "linear"]),
+)
+def test_any_curve_is_answered(losses, scale):
+    sweep = Sweep(steps=max(2, len(losses)), scale=scale)
+    found = suggest(curve_of(losses, sweep))
+    assert found.rates() or found.problems
+    rates = {name: rate for name, rate in found.rates().items() if name != "minimum_tenth"}
+    assert all(1e-4 <= rate <= 10.0001 for rate in rates.values())
+    if found.rates():
+        assert found.onset <= found.minimum and found.steepest <= found.minimum
+
+
+def test_spread_is_of_ratios():
+    found = spread([Suggestions(steepest=0.1), Suggestions(steepest=0.4), Suggestions(problems=("flat",))])
+    assert set(found) == {"steepest"}
+    assert found["steepest"].middle == pytest.approx(0.2) and found["steepest"].ratio == pytest.approx(4)
+    assert (found["steepest"].low, found["steepest"].high, found["steepest"].count) == (0.1, 0.4, 2)
+    assert spread([]) == {}
+
+
+def test_rates_of_a_sweep():
+    np.testing.assert_allclose(Sweep(0.01, 1, 3).rates(), [0.01, 0.1, 1])
+    np.testing.assert_allclose(Sweep(1, 3, 3, "linear").rates(), [1, 2, 3])
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"start_lr": 0.0}, "0 < start_lr < end_lr"),
+        ({"end_lr": 1e-5}, "0 < start_lr < end_lr"),
+        ({"steps": 1}, "steps must be a whole number of at least 2"),
+        ({"scale": "log"}, "allowed: exp, linear"),
+        ({"diverge_at": 0.5}, "at least 1"),
+    ],
+)
+def test_an_impossible_sweep_is_refused(change, words):
+    with pytest.raises(ValueError, match=words):
+        dataclasses.replace(Sweep(), **change)

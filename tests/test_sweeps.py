@@ -1,0 +1,111 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from helpers import range_test, recipes, runs, sweeps
+from helpers.rate_curves import Sweep, suggest
+from helpers.regenerate.results import collect_range_curves, collect_range_tests, merge
+
+SHORT = Sweep(1e-3, 1.0, 18)
+
+
+@pytest.fixture
+def narrow():
+    return recipes.get("davidnet-onecycle", {"width": 8})
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """How often a sweep was really run."""
+    calls = []
+    real = range_test.for_recipe
+    monkeypatch.setattr(range_test, "for_recipe", lambda *a, **k: calls.append(k) or real(*a, **k))
+    return calls
+
+
+def kept(recipe, data, **changes):
+    return sweeps.kept(recipe, data, **{"profile": "smoke", "sweep": SHORT, **changes})
+
+
+def test_a_sweep_runs_once_and_comes_back_as_it_was(narrow, tiny, counted):
+    first, second = kept(narrow, tiny), kept(narrow, tiny)
+    assert len(counted) == 1
+    direct = range_test.for_recipe(narrow, tiny, profile="smoke", sweep=SHORT)
+    for curve in (first, second):
+        np.testing.assert_allclose(curve.lr, direct.lr, rtol=1e-5)
+        np.testing.assert_allclose(curve.loss, direct.loss, rtol=1e-5)
+        assert curve.about == direct.about and curve.sweep == SHORT
+
+
+def test_what_a_sweep_sees_makes_another_one(narrow, tiny, counted):
+    kept(narrow, tiny)
+    kept(narrow, tiny, seed=1)
+    kept(narrow, tiny, validate=5)
+    kept(narrow, tiny, sweep=Sweep(1e-3, 1.0, 17))
+    kept(recipes.get("davidnet-onecycle", {"width": 8, "momentum": 0.0, "nesterov": False}), tiny)
+    kept(narrow, tiny.subset(100, 60))
+    assert len(counted) == 6
+
+
+def test_what_it_does_not_see_does_not(tiny, counted, monkeypatch):
+    kept("davidnet-onecycle", tiny)
+    changed = recipes.RECIPES["davidnet-onecycle"].__class__(
+        **{**vars(recipes.RECIPES["davidnet-onecycle"]), "max_lr": 0.7, "epochs": 3}
+    )
+    kept(changed, tiny)
+    assert len(counted) == 1
+
+
+def test_published_curves_are_those_of_the_store(narrow, tiny, own_runs, tmp_path, monkeypatch):
+    for seed in (1, 0):
+        kept(narrow, tiny, seed=seed)
+    monkeypatch.setattr("helpers.regenerate.results._full_sweeps", sweeps.stored_sweeps)  # as if they were full runs
+    path, table = tmp_path / "range_curves.csv", tmp_path / "range_tests.csv"
+    for _ in range(2):  # a second publication replaces the rows
+        path.write_text(merge(path, collect_range_curves(own_runs)))
+        table.write_text(merge(table, collect_range_tests(own_runs)))
+    back = sweeps.published(narrow.name, SHORT, path=path)
+    assert [curve.about[-6:] for curve in back] == ["seed 0", "seed 1"]
+    for seed, curve in enumerate(back):
+        np.testing.assert_allclose(curve.loss, kept(narrow, tiny, seed=seed).loss)
+    rows = list(csv.DictReader(table.open()))
+    assert [row["seed"] for row in rows] == ["0", "1"]
+    found = suggest(back[0]).rates()
+    assert {name: float(rows[0][name]) for name in found} == pytest.approx(found)
+    assert sweeps.published(narrow.name, Sweep(), path=path) == []
+
+
+def test_only_full_sweeps_are_published(narrow, tiny, own_runs):
+    kept(narrow, tiny)
+    assert collect_range_tests(own_runs) == [] and collect_range_curves(own_runs) == []
+
+
+def test_names_of_sweeps():
+    assert sweeps.key(Sweep()) == "exp-0.0001-10-100"
+    assert sweeps.key(Sweep(0.01, 1.0, 50, "linear"), 500) == "linear-0.01-1-50-validate-500"
+
+
+def test_command_line_sweeps_seeds_and_sums_up(capsys, own_runs):
+    command = ["davidnet-onecycle", "--dataset", "shapes10", "--profile", "smoke", "--seeds", "0", "1"]
+    assert sweeps.main([*command, "--start", "0.01", "--end", "1", "--scale", "linear"]) == 0
+    printed = capsys.readouterr().out
+    assert "seed 0" in printed and "seed 1" in printed and ", n = " in printed
+    names = sorted(path.name for path in own_runs.rglob("*.json"))
+    assert names == ["linear-0.01-1-20-seed-0.json", "linear-0.01-1-20-seed-1.json"]
+    assert json.loads(next(own_runs.rglob("*.json")).read_text())["device"].startswith("cpu")
+    assert list(runs.finished_runs(own_runs)) == []
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["davidnet"], "unknown recipe"),
+        (["davidnet-onecycle", "--profile", "tiny"], "unknown profile"),
+        (["davidnet-onecycle", "--start", "20"], "0 < start_lr < end_lr"),
+    ],
+)
+def test_command_line_errors_are_one_line(arguments, words, capsys):
+    assert sweeps.main([*arguments, "--dataset", "shapes10"]) == 1
+    assert words in capsys.readouterr().err
