@@ -100,6 +100,21 @@ class Mistake:
     on_truth: float
 
 
+@dataclass(frozen=True)
+class Luck:
+    """What it gains to quote the best epoch of a run: each entry belongs to one random half of the test images.
+
+    Attributes:
+        luck: (draws,) accuracy of the half's best epoch, there minus on the other half: what the choice adds by chance.
+        claimed: (draws,) gain of that epoch over the last one, on the half that chose it; never negative.
+        kept: (draws,) the same gain on the other half: what is left of it on images that had no say.
+    """
+
+    luck: np.ndarray
+    claimed: np.ndarray
+    kept: np.ndarray
+
+
 def predictions(logits: np.ndarray, labels: np.ndarray) -> Predictions:
     """Turn logits into probabilities by a softmax.
 
@@ -195,3 +210,34 @@ def ranked_mistakes(given: Predictions, count: int | None = None) -> list[Mistak
         )
         for i in ranked
     ]
+
+
+def luck_of_best_epoch(right: np.ndarray, draws: int = 1000, seed: int = 0) -> Luck:
+    """Choose the best epoch on random halves of the test images, and score it on the other half.
+
+    The spread over draws says how much one choice varies, not how well the mean is known: all halves share the images.
+    A choice on all images gains about 1/√2 of this by chance, since twice as many images leave less to it.
+
+    Args:
+        right: (epochs, N) bool, whether each test image was right after each epoch; N at least 2.
+        draws: random halves, at least 1.
+        seed: of their choice.
+
+    Returns:
+        Gains in [-1, 1]; of equally good epochs the first is chosen.
+
+    Raises:
+        ValueError: another shape, or no draws.
+    """
+    right = np.asarray(right)
+    if right.ndim != 2 or len(right) < 1 or right.shape[1] < 2 or draws < 1:
+        raise ValueError(f"need right as (epochs, N) with N >= 2, and draws >= 1, got {right.shape} and {draws}")
+    count, half = right.shape[1], right.shape[1] // 2
+    chosen = np.zeros((draws, count), np.float32)
+    chosen[:, :half] = 1
+    chosen = np.random.default_rng(seed).permuted(chosen, axis=1)
+    hits = (chosen @ right.T.astype(np.float32)).astype(np.float64)  # (draws, epochs), whole numbers
+    here, there = hits / half, (right.sum(1) - hits) / (count - half)
+    rows, best = np.arange(draws), here.argmax(1)
+    quoted, honest = here[rows, best], there[rows, best]
+    return Luck(quoted - honest, quoted - here[:, -1], honest - there[:, -1])

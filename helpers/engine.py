@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -84,6 +84,7 @@ class TrainState:
         self.averaged = MovingAverage(self.model, decay) if recipe.ema_epochs else None
         self.history: list[dict[str, Any]] = []
         self.steps: list[tuple[float, float]] = []  # learning rate and momentum of every step taken
+        self.test_right: list[torch.Tensor] | None = []  # (N,) bool per epoch; None goes on a run begun without them
 
     @property
     def lr(self) -> float:
@@ -97,6 +98,11 @@ class TrainState:
             self.scheduler.step()
         if self.averaged is not None and len(self.steps) % self.ema_every == 0:
             self.averaged.update(self.model)
+
+    def note_test(self, right: torch.Tensor) -> None:
+        """Keep which test images the judged weights got right after this epoch, (N,) bool."""
+        if self.test_right is not None:
+            self.test_right.append(right)
 
     def after_epoch(self, watched_loss: float | None) -> None:
         """Let a plateau schedule see the loss it watches."""
@@ -118,6 +124,7 @@ class TrainState:
             "random": devices.random_state(),
             "history": self.history,
             "steps": torch.tensor(self.steps, dtype=torch.float64),
+            "test_right": torch.stack(self.test_right) if self.test_right else None,
         }
 
     def load_weights(self, state: dict[str, Any]) -> None:
@@ -136,6 +143,8 @@ class TrainState:
         devices.set_random_state(state["random"])
         self.history = list(state["history"])
         self.steps = [(lr, momentum) for lr, momentum in state["steps"].tolist()]
+        right = state.get("test_right")  # older checkpoints have none
+        self.test_right = list(right) if right is not None else None if self.history else []
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
@@ -175,6 +184,12 @@ def ema_settings(horizon: float) -> tuple[int, float]:
     return every, max(0.0, 1 - every / max(horizon, every))
 
 
+def recipe_loss(logits: torch.Tensor, labels: torch.Tensor, recipe: Recipe) -> torch.Tensor:
+    """Mean cross-entropy of logits (B, K), scaled and with smoothed labels (B,) as the recipe says; float32."""
+    scaled = logits.float() * recipe.logit_scale
+    return F.cross_entropy(scaled, labels, label_smoothing=recipe.label_smoothing)
+
+
 def train_step(
     state: TrainState, images: torch.Tensor, labels: torch.Tensor, recipe: Recipe, compute: Compute
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -190,8 +205,7 @@ def train_step(
     """
     with compute.autocast():
         logits = state.model(images)
-    scaled = logits.float() * recipe.logit_scale
-    loss = F.cross_entropy(scaled, labels, label_smoothing=recipe.label_smoothing)
+    loss = recipe_loss(logits, labels, recipe)
     state.scaler.scale(loss).backward()
     state.scaler.step(state.optimizer)
     state.scaler.update()
@@ -245,11 +259,29 @@ def predict(model: nn.Module, split: Images, normalize: Normalize) -> torch.Tens
         model.train(was_training)
 
 
-def evaluate(model: nn.Module, split: Images, normalize: Normalize, logit_scale: float = 1.0) -> tuple[float, float]:
-    """Cross-entropy, without label smoothing, and accuracy in [0, 1], both means over the images of a split."""
+class Scores(NamedTuple):
+    """How good a net is on a split.
+
+    Attributes:
+        loss: cross-entropy, without label smoothing; accuracy: in [0, 1]; both are means over the images.
+        right: (N,) bool, whether each image's class was named.
+    """
+
+    loss: float
+    accuracy: float
+    right: torch.Tensor
+
+
+def measure(model: nn.Module, split: Images, normalize: Normalize, logit_scale: float = 1.0) -> Scores:
+    """Loss and accuracy of a net, and which images it got right; the loss sees logits times `logit_scale`."""
     logits, labels = predict(model, split, normalize), torch.tensor(split.labels)
-    loss = F.cross_entropy(logits * logit_scale, labels)
-    return loss.item(), (logits.argmax(1) == labels).double().mean().item()
+    right = logits.argmax(1) == labels
+    return Scores(F.cross_entropy(logits * logit_scale, labels).item(), right.double().mean().item(), right)
+
+
+def evaluate(model: nn.Module, split: Images, normalize: Normalize, logit_scale: float = 1.0) -> tuple[float, float]:
+    """Loss and accuracy of `measure` alone."""
+    return measure(model, split, normalize, logit_scale)[:2]
 
 
 def check_finite(loss: float, state: TrainState) -> None:

@@ -1,7 +1,7 @@
 """The run store: what a training leaves on disk, written so that a kill at any moment loses no finished epoch.
 
-runs/<dataset>/<profile>/<recipe>/seed-<k>/ holds history.csv, steps.csv, record.json, checkpoint.pt and, where a
-validation split decided, best.pt.
+runs/<dataset>/<profile>/<recipe>/seed-<k>/ holds history.csv, steps.csv, test_right.npy, record.json, checkpoint.pt
+and, where a validation split decided, best.pt.
 """
 
 import contextlib
@@ -18,6 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from helpers.files import replacing, write_atomic
@@ -69,6 +70,14 @@ class RunDirectory:
         """One row per optimizer step: step, lr, momentum."""
         return _read_csv(self.path / "steps.csv")
 
+    def test_right(self) -> np.ndarray | None:
+        """Which test images were right after each epoch, (epochs, N) bool; runs of older versions have none.
+
+        It is about the weights that the recipe is judged by: the averaged ones where there are any.
+        """
+        path = self.path / "test_right.npy"
+        return np.load(path) if path.exists() else None
+
     def record(self) -> Row | None:
         """The finished run's record: recipe, seed, accuracies, wall time, device, versions, date."""
         path = self.path / "record.json"
@@ -93,6 +102,10 @@ class RunDirectory:
 
     def write_steps(self, rows: Sequence[Row]) -> None:
         _write_csv(self.path / "steps.csv", rows)
+
+    def write_test_right(self, right: np.ndarray) -> None:
+        with replacing(self.path / "test_right.npy") as temporary, open(temporary, "wb") as file:
+            np.save(file, right)
 
     def write_record(self, record: Mapping[str, Any]) -> None:
         write_atomic(self.path / "record.json", json.dumps(record, indent=2) + "\n")

@@ -1,11 +1,17 @@
-"""Learning-rate schedules: first as plain functions of the step, then as torch schedulers that follow them."""
+"""Learning-rate schedules: first as plain functions of the step, then as torch schedulers that follow them.
+
+A plateau has no plan; here it is a function of the losses it saw.
+"""
 
 import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch.optim.lr_scheduler import LRScheduler
+
+SMALLEST_CUT = 1e-8  # a smaller one is not made; ReduceLROnPlateau's eps
 
 
 def triangular(step: float, step_size: float, min_lr: float, max_lr: float) -> float:
@@ -166,6 +172,52 @@ def step_decay_plan(total_steps: int, every: int, max_lr: float, factor: float) 
     if every < 1:
         raise ValueError(f"the rate must hold for at least one step, not {every}")
     return max_lr * factor ** (np.arange(total_steps) // every)
+
+
+class PlateauState(NamedTuple):
+    """What a plateau schedule knows after an epoch.
+
+    Attributes:
+        loss: the loss it watches; lr: the rate of the epoch.
+        best: the lowest loss so far, as far as it counted as an improvement.
+        bad: epochs in a row without one, this one included; a cut starts the count again.
+        cut: whether the rate was lowered; next_lr: the rate of the coming epoch.
+    """
+
+    loss: float
+    lr: float
+    best: float
+    bad: int
+    cut: bool
+    next_lr: float
+
+
+def plateau_states(
+    losses: Sequence[float],
+    max_lr: float,
+    factor: float,
+    patience: int,
+    min_lr: float = 0.0,
+    threshold: float = 1e-4,
+) -> list[PlateauState]:
+    """Replay torch's ReduceLROnPlateau, mode "min" without cooldown, on the losses of a run's epochs.
+
+    Args:
+        losses: of each epoch, on the split that is watched.
+        max_lr, min_lr: the first rate, and the floor.
+        factor: what a cut multiplies the rate by, in (0, 1).
+        patience: bad epochs in a row that are tolerated; one more cuts.
+        threshold: an epoch is better if its loss is below best · (1 − threshold).
+    """
+    states, best, bad, lr = [], math.inf, 0, max_lr
+    for loss in losses:
+        better = loss < best * (1 - threshold)
+        best, bad = (loss, 0) if better else (best, bad + 1)
+        lower = max(lr * factor, min_lr)
+        cut = bad > patience and lr - lower > SMALLEST_CUT
+        states.append(PlateauState(loss, lr, best, bad, cut, lower if cut else lr))
+        lr, bad = states[-1].next_lr, 0 if bad > patience else bad
+    return states
 
 
 class PlannedLR(LRScheduler):

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from helpers import datasets, devices, profiles, progress, recipes, runs
+from helpers import datasets, devices, engine, profiles, progress, recipes, runs
 from helpers.datasets import Dataset, Images
 from helpers.devices import Compute
 from helpers.engine import TrainingDiverged, TrainState, check_finite, evaluate, predict, train_epoch, train_step
@@ -168,8 +168,10 @@ def _epoch(
     for prefix, model in (("", state.model), ("ema_", averaged)):
         for name in ("val", "test"):
             known = model is not None and name in measured
-            scores = evaluate(model, measured[name], normalize, scale) if known else (None, None)
-            row[f"{prefix}{name}_loss"], row[f"{prefix}{name}_accuracy"] = scores
+            scores = engine.measure(model, measured[name], normalize, scale) if known else (None, None, None)
+            row[f"{prefix}{name}_loss"], row[f"{prefix}{name}_accuracy"], right = scores
+            if name == "test" and model is state.best_model():
+                state.note_test(right)
             if model is state.model and known:
                 check_finite(scores[0], state)
     state.after_epoch(row["val_loss"] if "val" in measured else row["test_loss"])
@@ -191,6 +193,8 @@ def _write_followers(state: TrainState, run: RunDirectory) -> None:
         run.write_checkpoint({"model": state.model.state_dict(), "epoch": len(losses)}, "best.pt")
     run.write_history(state.history)
     run.write_steps([{"step": i, "lr": lr, "momentum": momentum} for i, (lr, momentum) in enumerate(state.steps)])
+    if state.test_right:
+        run.write_test_right(torch.stack(state.test_right).numpy())
 
 
 def _resume(state: TrainState, setting: Setting, run: RunDirectory, hidden: bool) -> list[str]:

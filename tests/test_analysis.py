@@ -156,3 +156,55 @@ def test_ranked_mistakes_are_all_wrong_and_in_order(drawn):
 
 def test_no_mistakes_no_rank():
     assert analysis.ranked_mistakes(analysis.predictions(np.eye(3), np.arange(3))) == []
+
+
+def test_luck_by_hand():
+    """Two images: each half is one of them. Epoch 1 knows the first, epoch 2 the second, epoch 3 neither."""
+    luck = analysis.luck_of_best_epoch(np.array([[1, 0], [0, 1], [0, 0]], bool), draws=20)
+    assert (luck.luck == 1).all()  # the best epoch of one image is wrong on the other
+    assert (luck.claimed == 1).all() and (luck.kept == 0).all()
+
+
+def test_a_best_epoch_that_is_better_everywhere_is_no_luck():
+    right = np.zeros((3, 10), bool)
+    right[1] = True
+    luck = analysis.luck_of_best_epoch(right, draws=5)
+    assert (luck.luck == 0).all() and (luck.claimed == 1).all() and (luck.kept == 1).all()
+
+
+def test_one_epoch_leaves_no_choice():
+    luck = analysis.luck_of_best_epoch(np.random.default_rng(0).random((1, 101)) < 0.7, draws=200)
+    assert (luck.claimed == 0).all() and (luck.kept == 0).all()
+    assert abs(luck.luck.mean()) < 0.03 and luck.luck.std() > 0.02  # halves differ, but nothing was chosen
+
+
+@pytest.mark.parametrize("epochs, count, share", [(20, 1000, 0.8), (50, 400, 0.5)])
+def test_luck_of_equally_good_epochs_is_that_of_the_largest_of_so_many_draws(epochs, count, share):
+    """Independent epochs of one true accuracy: nothing is gained, and the choice adds the mean of the largest."""
+    rng = np.random.default_rng(0)
+    runs = [analysis.luck_of_best_epoch(rng.random((epochs, count)) < share, draws=20, seed=k) for k in range(60)]
+    luck, kept = (np.array([getattr(run, name).mean() for run in runs]) for name in ("luck", "kept"))
+    deviation = np.sqrt(share * (1 - share) / (count // 2))
+    largest = deviation * rng.normal(size=(20_000, epochs)).max(1).mean()
+    assert luck.mean() == pytest.approx(largest, rel=0.12)
+    assert abs(kept.mean()) < 4 * kept.std() / np.sqrt(len(kept))
+
+
+@given(st.integers(1, 6), st.integers(2, 40), st.integers(0, 2**32 - 1))
+def test_luck_agrees_with_a_plain_loop(epochs, count, seed):
+    right = np.random.default_rng(seed).random((epochs, count)) < 0.6
+    luck = analysis.luck_of_best_epoch(right, draws=4, seed=seed)
+    order = np.tile(np.repeat([True, False], [count // 2, count - count // 2]), (4, 1)).astype(np.float32)
+    halves = np.random.default_rng(seed).permuted(order, axis=1).astype(bool)
+    for k, half in enumerate(halves):
+        here, there = right[:, half].mean(1), right[:, ~half].mean(1)
+        best = int(np.argmax(right[:, half].sum(1)))
+        assert luck.luck[k] == pytest.approx(here[best] - there[best])
+        assert luck.claimed[k] == pytest.approx(here[best] - here[-1]) and luck.claimed[k] >= 0
+        assert luck.kept[k] == pytest.approx(there[best] - there[-1])
+
+
+@pytest.mark.parametrize("shape, draws", [((3,), 5), ((0, 4), 5), ((3, 1), 5), ((3, 4), 0)])
+def test_luck_needs_epochs_images_and_draws(shape, draws):
+    with pytest.raises(ValueError, match=r"need right as \(epochs, N\) with N >= 2, and draws >= 1, got"):
+        analysis.luck_of_best_epoch(np.ones(shape, bool), draws)

@@ -2,6 +2,7 @@ import multiprocessing
 import os
 import time
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -22,9 +23,16 @@ def test_histories_come_back_bit_for_bit(rows, tmp_path_factory):
     assert [{key: type(value) for key, value in row.items()} for row in run.history()] == kinds
 
 
+def test_right_answers_come_back_as_they_were(tmp_path):
+    run, right = RunDirectory(tmp_path), np.array([[True, False, True], [True, True, True]])
+    run.write_test_right(right)
+    assert os.listdir(tmp_path) == ["test_right.npy"]
+    assert run.test_right().dtype == bool and np.array_equal(run.test_right(), right)
+
+
 def test_what_was_not_written_is_none(tmp_path):
     run = RunDirectory(tmp_path)
-    assert run.history() is run.steps() is run.record() is run.checkpoint() is None
+    assert run.history() is run.steps() is run.record() is run.checkpoint() is run.test_right() is None
 
 
 def test_paths_and_lookup(tmp_path, own_runs):

@@ -14,6 +14,7 @@ from helpers.schedules import (
     one_cycle,
     one_cycle_plan,
     piecewise_plan,
+    plateau_states,
     step_decay_plan,
     triangular,
 )
@@ -272,3 +273,46 @@ def test_a_step_outside_the_plan_is_an_error_not_a_negative_rate():
 def test_a_rate_must_hold_for_a_step():
     with pytest.raises(ValueError, match="at least one step"):
         step_decay_plan(5, 0, 0.1, 0.5)
+
+
+# few values, so that losses repeat and improve by more and by less than the threshold
+watched = st.one_of(st.sampled_from([2.0, 1.0, 0.99995, 0.9999, 0.9, 0.0]), st.floats(0, 3), st.just(float("nan")))
+
+
+@given(
+    losses=st.lists(watched, max_size=30),
+    max_lr=st.floats(1e-9, 1),
+    factor=st.floats(0.05, 0.95),
+    patience=st.integers(0, 4),
+    floor=st.sampled_from([0.0, 1e-3, 0.5]),
+)
+def test_a_plateau_s_states_are_torch_s(losses, max_lr, factor, patience, floor):
+    mover = optimizer(max_lr)
+    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(mover, factor=factor, patience=patience, min_lr=floor)
+    states = plateau_states(losses, max_lr, factor, patience, floor)
+    assert len(states) == len(losses)
+    for loss, state in zip(losses, states):
+        assert state.lr == mover.param_groups[0]["lr"]
+        theirs.step(loss)
+        assert state.next_lr == mover.param_groups[0]["lr"] and state.best == theirs.best
+        assert state.cut == (state.next_lr < state.lr)
+        assert theirs.num_bad_epochs == (0 if state.bad > patience else state.bad)
+
+
+def test_a_plateau_by_hand():
+    """Patience 1: the second bad epoch in a row cuts; the third cut would fall below the floor and stops at it."""
+    states = plateau_states([1.0, 0.9, 0.95, 0.89999, 0.8, 0.8, 0.8, 0.8, 0.8], 0.1, 0.5, 1, min_lr=0.02)
+    assert [state.bad for state in states] == [
+        0,
+        0,
+        1,
+        2,
+        0,
+        1,
+        2,
+        1,
+        2,
+    ]  # 0.89999 is no improvement by a ten-thousandth
+    assert [state.best for state in states] == [1.0, 0.9, 0.9, 0.9, 0.8, 0.8, 0.8, 0.8, 0.8]
+    assert [state.lr for state in states] == [0.1] * 4 + [0.05] * 3 + [0.025] * 2
+    assert [index for index, state in enumerate(states) if state.cut] == [3, 6, 8] and states[-1].next_lr == 0.02

@@ -61,6 +61,7 @@ def test_a_run_leaves_history_steps_record_and_checkpoint(trained, small_recipe)
         "history.csv",
         "record.json",
         "steps.csv",
+        "test_right.npy",
     ]
     assert [row["epoch"] for row in history] == [1, 2, 3] and run.history() == history
     assert [row["step"] for row in run.steps()] == list(range(15))
@@ -70,6 +71,43 @@ def test_a_run_leaves_history_steps_record_and_checkpoint(trained, small_recipe)
     assert record["best_test_accuracy"] == max(row["ema_test_accuracy"] for row in history)
     assert record["decides_on"] is None and record["loader"] == "albumentations"
     assert not model.training and history[0]["val_loss"] is None
+
+
+def test_a_run_keeps_which_test_images_its_judged_weights_got_right(trained, tiny):
+    (model, history, _), run = trained
+    right = run.test_right()
+    assert right.shape == (3, 60) and right.dtype == bool
+    assert right.mean(1).tolist() == pytest.approx([row["ema_test_accuracy"] for row in history], abs=1e-12)
+    normalize = training.Normalize(tiny.mean, tiny.std, training.devices.compute().suited_to(8))
+    assert (training.predict(model, tiny.test, normalize).argmax(1).numpy() == tiny.test.labels).tolist() == right[
+        -1
+    ].tolist()
+
+
+def test_a_run_without_an_average_is_judged_by_its_raw_weights(small_recipe, tiny):
+    fitted = fit(dataclasses.replace(small_recipe, ema_epochs=0.0), tiny, profile="full", hidden=True)
+    right = runs.run_of(fitted.record).test_right()
+    assert right.mean(1).tolist() == pytest.approx([row["test_accuracy"] for row in fitted.history], abs=1e-12)
+
+
+def test_a_run_begun_before_right_answers_were_kept_goes_on_without_them(trained, small_recipe, tiny, monkeypatch):
+    fitted, undisturbed = trained
+    written = runs.RunDirectory.write_checkpoint
+
+    def write_as_before_and_stop(self, state, *name):
+        written(self, {key: value for key, value in state.items() if key != "test_right"}, *name)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs.RunDirectory, "write_checkpoint", write_as_before_and_stop)
+    with pytest.raises(KeyboardInterrupt):
+        fit(small_recipe, tiny, profile="full", seed=3, hidden=True)
+    monkeypatch.undo()
+    monkeypatch.setenv("RUNS_ROOT", str(undisturbed.path.parents[3].parent / "runs"))
+    for _ in range(2):  # taken up, then loaded
+        again = fit(small_recipe, tiny, profile="full", seed=3, hidden=True)
+        run = runs.run_of(again.record)
+        assert run.test_right() is None and untimed(again.history) == untimed(fitted.history)
+    assert equal(weights(run), weights(undisturbed))
 
 
 def test_the_returned_net_has_the_recorded_accuracy_and_the_loss_s_scale(trained, tiny):
@@ -112,6 +150,7 @@ def test_killed_by_the_system_a_run_continues_bit_for_bit(epochs, trained, small
     again = fit(small_recipe, tiny, profile="full", seed=3, hidden=True)
     assert equal(weights(run), weights(undisturbed))
     assert untimed(again.history) == untimed(fitted.history) and run.steps() == undisturbed.steps()
+    assert (run.test_right() == undisturbed.test_right()).all()
     assert untimed([again.record]) == untimed([fitted.record])
 
 
@@ -170,7 +209,9 @@ def test_a_net_that_breaks_in_its_last_step_is_no_success(small_recipe, tiny, mo
     assert runs.run_directory("shapes10", "full", "small", 0).checkpoint() is None
 
 
-@pytest.mark.parametrize("moment", ["write_checkpoint", "write_history", "write_steps", "write_record"])
+@pytest.mark.parametrize(
+    "moment", ["write_checkpoint", "write_history", "write_steps", "write_test_right", "write_record"]
+)
 def test_stopped_between_any_two_files_a_run_continues_bit_for_bit(moment, trained, small_recipe, tiny, monkeypatch):
     original, calls = getattr(runs.RunDirectory, moment), []
 
@@ -186,7 +227,7 @@ def test_stopped_between_any_two_files_a_run_continues_bit_for_bit(moment, train
     again = fit(small_recipe, tiny, profile="full", seed=3, hidden=True)
     run = runs.run_of(again.record)
     assert equal(weights(run), weights(trained[1])) and untimed(run.history()) == untimed(trained[0].history)
-    assert run.steps() == trained[1].steps()
+    assert run.steps() == trained[1].steps() and (run.test_right() == trained[1].test_right()).all()
 
 
 def test_a_finished_run_is_not_trained_again_and_needs_no_writing(trained, small_recipe, tiny, monkeypatch, capsys):
