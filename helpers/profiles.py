@@ -20,6 +20,8 @@ class Profile:
         width: channels of the main net's first stage; side_width: of side experiments' nets.
         batch_size: at most so many images per step.
         ema_epochs: horizon of an average of the weights, at most; a short run improves too fast for a long one.
+        steady_lr: first rate of schedules that only fall, at most; the untrained net is thrown back by a higher one
+            (notebook 02), and a short run has no time to recover.
         finder_steps: length of a learning-rate range test.
     """
 
@@ -31,6 +33,7 @@ class Profile:
     side_width: int | None = None
     batch_size: int | None = None
     ema_epochs: float | None = None
+    steady_lr: float | None = None
     finder_steps: int = 100
 
 
@@ -46,9 +49,19 @@ PROFILES = {
             side_width=8,
             batch_size=64,
             ema_epochs=0.25,
+            steady_lr=0.02,
             finder_steps=20,
         ),
-        Profile("quick", n_train=8_000, n_test=2_000, epochs=4, side_width=16, batch_size=128, ema_epochs=0.25),
+        Profile(
+            "quick",
+            n_train=8_000,
+            n_test=2_000,
+            epochs=4,
+            side_width=16,
+            batch_size=128,
+            ema_epochs=0.25,
+            steady_lr=0.02,
+        ),
         Profile("full"),
     )
 }
@@ -81,6 +94,7 @@ def under(recipe: Recipe, profile: Profile) -> Recipe:
         "ema_epochs": _at_most(recipe.ema_epochs, profile.ema_epochs),
         "width": _at_most(recipe.width, profile.width),
         "batch_size": _at_most(recipe.batch_size, profile.batch_size),
+        "max_lr": recipe.max_lr if recipe.schedule == "one-cycle" else _at_most(recipe.max_lr, profile.steady_lr),
         "holdout": round(recipe.holdout * (profile.n_train or TRAINING_IMAGES) / TRAINING_IMAGES),
     }
     return dataclasses.replace(recipe, **{k: v for k, v in changes.items() if k not in recipe.overridden})
