@@ -68,12 +68,13 @@ def by_epoch(
     profile: str = "auto",
     seed: int = 0,
     restart: bool = True,
-    validate: int = 1000,
+    validate: int | None = None,
 ) -> Curve:
     """Train one epoch at each rate, and measure on held-out images after it.
 
     Args:
-        recipe, dataset, profile, seed, validate: as in `for_recipe`; an average of the weights is not kept.
+        recipe, dataset, profile, seed: as in `for_recipe`; an average of the weights is not kept.
+        validate: held-out images to measure on; default a tenth of the training images, at most 1,000.
         rates: (S,) positive, rising.
         restart: begin each epoch with the first weights and the same batches, so that only the rate differs; False
             goes on from one rate to the next, as in Smith's test, and lets later rates profit from earlier ones.
@@ -88,6 +89,8 @@ def by_epoch(
     sweep = Sweep(min(rates), max(rates), len(rates))
     if list(rates) != sorted(set(rates)):
         raise ValueError(f"rates must rise, not {list(rates)}")
+    if validate is None:
+        validate = min(1000, len(setting.dataset.train) // 10)
     train, held_out = _train_and_validation(setting, validate)
     loader, points = _loader(setting, train), []
     for number, lr in enumerate(rates):

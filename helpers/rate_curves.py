@@ -13,6 +13,7 @@ WINDOW = 0.03  # standard deviation of the smoothing window, as a share of the s
 FEWEST = 15  # steps, below which no slope can be told from noise
 BEGUN = 0.1  # share of the fall after which the loss counts as falling
 LOST = 0.5  # share of the fall that is lost again where the loss counts as exploding
+LEARNT = 0.03  # gain of accuracy below which the net has learnt nothing
 NAMES = ("onset", "steepest", "valley", "minimum_tenth", "minimum", "divergence")
 
 
@@ -135,7 +136,7 @@ def suggest(curve: Curve) -> Suggestions:
     lowest, first = int(values.argmin()), float(losses[:3].mean())  # before the sweep has moved the net
     fall, noise = first - values[lowest], step_noise(losses[: max(lowest + 1, FEWEST)])
     broke = count < len(curve.loss) or len(curve.loss) < curve.sweep.steps
-    if lowest < 3 or fall < max(0.02 * abs(first), noise / 2):
+    if lowest < 3 or fall < max(0.02 * abs(first), 1.5 * noise):
         return Suggestions(problems=(_why_flat(curve, first, broke),))
     falling = slice(_last(values[: lowest + 1] > first - BEGUN * fall), lowest + 1)
     lost = lowest + np.flatnonzero(values[lowest:] > first - (1 - LOST) * fall)
@@ -148,7 +149,7 @@ def suggest(curve: Curve) -> Suggestions:
         minimum_tenth=float(rates[lowest] / 10),
         minimum=float(rates[lowest]),
         divergence=float(rates[end]) if exploded else None,
-        problems=_doubts(curve, fall, noise, exploded),
+        problems=_doubts(curve, lowest, fall, noise, exploded),
     )
 
 
@@ -230,12 +231,18 @@ def _why_flat(curve: Curve, first: float, broke: bool) -> str:
     )
 
 
-def _doubts(curve: Curve, fall: float, noise: float, exploded: bool) -> tuple[str, ...]:
+def _doubts(curve: Curve, lowest: int, fall: float, noise: float, exploded: bool) -> tuple[str, ...]:
     doubts = []
     if noise > fall / 4:
         doubts.append(
             f"the curve is noisy: single steps scatter by {noise:.2g} while the loss falls by {fall:.2g}; "
             "take more steps, larger batches or a validation loader, and several seeds"
+        )
+    accuracy = smooth(curve.accuracy[: curve.finite])[0][lowest]
+    if accuracy < curve.accuracy[:3].mean() + LEARNT:
+        doubts.append(
+            f"where its loss is lowest, the net has learnt nothing (accuracy {accuracy:.0%}, as in the beginning): "
+            "take another seed, or lower start_lr"
         )
     if not exploded:
         doubts.append(f"the curve ends before the loss explodes: raise end_lr, now {curve.sweep.end_lr:.2g}")

@@ -62,7 +62,8 @@ def plot_sweeps(
         values = smooth(getattr(curve, quantity)[: curve.finite])[0]
         label = list(curves)[number] if named else None
         colour = style.CYCLE[number % len(style.CYCLE)] if named else style.BLUE
-        ax.plot(curve.lr[: curve.finite], values, color=colour, alpha=1 if named else 0.7, label=label)
+        look = {} if named else {"alpha": 0.7, "linewidth": 1.3}
+        ax.plot(curve.lr[: curve.finite], values, color=colour, label=label, **look)
         tops.append(_frame(curve.loss[: curve.finite], values))
     if quantity == "accuracy":
         ax.yaxis.set_major_formatter(percent)

@@ -72,7 +72,7 @@ def published(recipe: str, sweep: Sweep | None = None, validate: int = 0, path: 
     points: dict[int, list[dict[str, str]]] = {}
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
-            if (row["recipe"], row["sweep"]) == (recipe, key(sweep, validate)):
+            if (row["dataset"], row["recipe"], row["sweep"]) == ("cifar10", recipe, key(sweep, validate)):
                 points.setdefault(int(row["seed"]), []).append(row)
     curves = []
     for seed, rows in sorted(points.items()):

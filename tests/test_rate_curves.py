@@ -84,6 +84,7 @@ def test_noise_is_the_scatter_around_a_slow_curve():
         (np.r_[np.linspace(2.3, 12, 20), np.inf], 100, "explodes at once"),
         (2.3 + 0.01 * np.random.default_rng(0).normal(size=100), 100, "flat"),
         (np.full(100, 2.3), 100, "flat"),
+        (2.3 + 0.3 * np.random.default_rng(1).normal(size=100), 100, "flat"),
     ],
 )
 def test_what_cannot_be_read_gives_words_and_no_rates(losses, steps, words):
@@ -98,6 +99,11 @@ def test_doubts_come_with_the_rates():
     assert "raise end_lr" in falling.problems[0]
     noisy = suggest(textbook(noise=0.4))
     assert noisy.rates() and any("noisy" in problem for problem in noisy.problems)
+
+
+def test_a_net_that_answers_as_in_the_beginning_is_doubted():
+    dead = dataclasses.replace(textbook(), accuracy=np.full(100, 0.1))
+    assert any("learnt nothing" in problem for problem in suggest(dead).problems)
 
 
 def test_a_sweep_cut_short_by_an_explosion_diverges_where_it_broke():

@@ -66,6 +66,8 @@ def test_published_curves_are_those_of_the_store(narrow, tiny, own_runs, tmp_pat
     for _ in range(2):  # a second publication replaces the rows
         path.write_text(merge(path, collect_range_curves(own_runs)))
         table.write_text(merge(table, collect_range_tests(own_runs)))
+    assert sweeps.published(narrow.name, SHORT, path=path) == []  # they are of Shapes-10
+    path.write_text(path.read_text().replace("shapes10", "cifar10"))
     back = sweeps.published(narrow.name, SHORT, path=path)
     assert [curve.about[-6:] for curve in back] == ["seed 0", "seed 1"]
     for seed, curve in enumerate(back):
