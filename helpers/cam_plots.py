@@ -191,8 +191,8 @@ def plot_pointing(scores: Mapping[str, Pointing], about: str, quantity: str = "h
         if rival:
             ax.axvline(found.value, color=style.GREY, linestyle="--", linewidth=1, zorder=1)
     ax.set_yticks(range(len(scores)), list(scores))
-    ax.invert_yaxis()
-    ax.margins(x=0.1, y=0.12)
+    ax.margins(x=0.1)
+    ax.set_ylim(len(scores) - 0.4, -0.6)  # from the top down, also where panels share the axis
     ax.xaxis.set_major_formatter(percent)
     ax.grid(axis="y", visible=False)
     ax.set(xlabel=FOUND[quantity], title=f"{'Pointing game' if quantity == 'hits' else 'Energy'} · {about}")

@@ -239,7 +239,8 @@ def classes_of(logits: torch.Tensor, targets: Targets | None) -> torch.Tensor:
         raise FloatingPointError("the logits are not finite; check the images, and the net's weights and number format")
     if targets is None:
         return logits.argmax(1)
-    classes = torch.as_tensor(targets, device=logits.device)
+    given = targets if isinstance(targets, torch.Tensor) else np.array(targets)  # a copy: a file's labels are read-only
+    classes = torch.as_tensor(given, device=logits.device)
     whole = not (classes.is_floating_point() or classes.is_complex() or classes.dtype == torch.bool)
     if classes.shape != logits.shape[:1] or not whole:
         found = f"{tuple(classes.shape)} {classes.dtype}"

@@ -193,6 +193,16 @@ def test_pointing_as_dots_with_intervals_over_baselines(quantity):
     assert ABOUT in ax.get_title("left")
 
 
+def test_pointing_runs_from_the_top_down_in_panels_that_share_their_axis():
+    maps = np.random.default_rng(1).random((4, 8, 8))
+    scores = cam_scores.pointing({"layer3": maps}, maps > 0.5)
+    axes = plt.subplots(1, 2, sharey=True)[1]
+    for ax, quantity in zip(axes, ("hits", "energy")):
+        cam_plots.plot_pointing(scores, ABOUT, quantity, ax)
+        bottom, top = ax.get_ylim()
+        assert bottom > len(scores) - 1 and top < 0
+
+
 def test_unknown_quantities():
     with pytest.raises(ValueError, match="unknown quantity 'hog'; allowed: spearman, ssim"):
         cam_plots.plot_randomisation({}, ABOUT, "hog")
