@@ -11,11 +11,15 @@ if os.environ.get("CIFAR10_ROOT"):  # may be relative to where the tests were st
     os.environ["CIFAR10_ROOT"] = str(Path(os.environ["CIFAR10_ROOT"]).absolute())
 
 import dataclasses
+from collections.abc import Iterator
 
 import hypothesis
+import matplotlib
+import matplotlib.pyplot as plt
 import pytest
+from matplotlib.axes import Axes
 
-from helpers import datasets, recipes
+from helpers import datasets, recipes, style
 from helpers.datasets import Dataset
 from helpers.recipes import Recipe
 
@@ -63,6 +67,16 @@ def cifar10() -> Dataset:
     if not os.environ.get("CIFAR10_ROOT"):
         pytest.skip("CIFAR10_ROOT is not set")
     return datasets.load("cifar10")
+
+
+@pytest.fixture
+def ax() -> Iterator[Axes]:
+    """Axes in the series' style, closed after the test."""
+    with matplotlib.rc_context():
+        style.use_style()
+        figure, axes = plt.subplots()
+        yield axes
+        plt.close(figure)
 
 
 PYTHON = sys.executable

@@ -30,15 +30,6 @@ CLASSES = ("circle", "ring", "star")
 MATRIX = np.array([[8, 2, 0], [1, 9, 0], [0, 0, 10]])
 
 
-@pytest.fixture
-def ax():
-    with matplotlib.rc_context():
-        style.use_style()
-        figure, axes = plt.subplots()
-        yield axes
-        plt.close(figure)
-
-
 def lines(ax) -> dict[str, list[float]]:
     """Heights of the lines by their name in the legend."""
     return {line.get_label(): list(line.get_ydata()) for line in ax.lines if not line.get_label().startswith("_")}

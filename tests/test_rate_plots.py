@@ -10,13 +10,6 @@ from helpers.rate_curves import Curve, Spread, Suggestions, Sweep, suggest
 from helpers.rate_plots import MARKS, plot_by_epoch, plot_range_test, plot_spreads, plot_sweeps
 
 
-@pytest.fixture
-def ax():
-    figure, axes = plt.subplots()
-    yield axes
-    plt.close(figure)
-
-
 def curve(scale="exp", about="davidnet-onecycle, Shapes-10, seed 0"):
     sweep = Sweep(scale=scale)
     position = np.linspace(0, 1, 100)

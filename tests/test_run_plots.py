@@ -14,15 +14,6 @@ ABOUT = "Shapes-10, n = 1 run"
 STATES = schedules.plateau_states([1.0, 0.8, 0.9, 0.85, 0.5, 0.6], 0.1, 0.5, 1)  # cut after epoch 4
 
 
-@pytest.fixture
-def ax():
-    with matplotlib.rc_context():
-        style.use_style()
-        figure, axes = plt.subplots()
-        yield axes
-        plt.close(figure)
-
-
 def by_name(ax):
     return {line.get_label(): line for line in ax.lines if not line.get_label().startswith("_")}
 
