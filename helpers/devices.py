@@ -91,7 +91,7 @@ def seeded(seed: int) -> Iterator[None]:
     was_deterministic = torch.backends.cudnn.deterministic
     with torch.random.fork_rng(devices=current):
         torch.manual_seed(seed)
-        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.deterministic = True  # cudnn.benchmark stays off: it may choose otherwise the next time
         try:
             yield
         finally:
