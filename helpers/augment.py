@@ -160,8 +160,13 @@ def pipeline(transforms: Sequence[Transform], mean: Sequence[float]) -> A.Compos
     Returns:
         A pipeline called as `pipeline(image=image)["image"]`, (32, 32, 3) uint8 in and out.
     """
-    fill = tuple(round(255 * m) for m in mean)
-    return A.Compose([step for transform in transforms for step in transform.build(fill)])
+    return A.Compose([step for transform in transforms for step in transform.build(pixel(mean))])
+
+
+def pixel(colour: Sequence[float]) -> Fill:
+    """A colour in [0, 1] as whole pixel values 0–255."""
+    red, green, blue = (round(255 * value) for value in colour)
+    return red, green, blue
 
 
 def reseed(augmentation: A.Compose, *key: int) -> None:

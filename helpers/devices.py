@@ -1,6 +1,7 @@
 """Which device, number format and memory layout a run uses, and seeding."""
 
 import contextlib
+import ctypes
 import dataclasses
 import os
 from collections.abc import Iterator, Mapping
@@ -9,6 +10,7 @@ from typing import Any
 
 import torch
 
+MALLOC = {"trim_threshold": -1, "mmap_threshold": -3, "mmap_max": -4}  # options of glibc's mallopt, from malloc.h
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -46,7 +48,9 @@ class Compute:
         return torch.autocast(self.device, dtype=PRECISIONS[self.precision] if enabled else None, enabled=enabled)
 
     def place(self, module: torch.nn.Module) -> torch.nn.Module:
-        """Move a module's parameters and buffers to the device, in the chosen layout."""
+        """Move a module's parameters and buffers to the device, in the chosen layout; a CPU then keeps its memory."""
+        if self.device == "cpu":
+            keep_memory()
         return module.to(self.device, memory_format=self.memory_format)
 
     def synchronize(self) -> None:
@@ -84,6 +88,32 @@ def compute(device: str | None = None, precision: str | None = None) -> Compute:
     return Compute(device, precision)
 
 
+def keep_memory(keep: bool = True) -> bool:
+    """Let memory that was freed stay with the process, for its next use, instead of going back to the system.
+
+    By default glibc returns every large block when it is freed, and the system clears its pages anew when it is taken
+    again: 400,000 page faults in each step of DavidNet with 512 images, a fifth of its time. No result changes; the
+    process holds on to its peak.
+
+    Args:
+        keep: False goes back to what glibc's own rules come to after some large blocks.
+
+    Returns:
+        Whether the C library took it; only glibc does.
+    """
+    try:
+        libc = ctypes.CDLL(None)
+        set_option = libc.mallopt
+    except (AttributeError, OSError, TypeError):
+        return False
+    kept = {"mmap_max": 0, "trim_threshold": 2**31 - 1}
+    default = {"mmap_max": 65536, "mmap_threshold": 32 << 20, "trim_threshold": 64 << 20}
+    took = [set_option(MALLOC[name], value) for name, value in (kept if keep else default).items()]
+    if not keep:
+        libc.malloc_trim(0)
+    return all(took)
+
+
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Repeatable results inside the block: torch seeded, cuDNN deterministic; both are given back, even on error."""
@@ -91,7 +121,7 @@ def seeded(seed: int) -> Iterator[None]:
     was_deterministic = torch.backends.cudnn.deterministic
     with torch.random.fork_rng(devices=current):
         torch.manual_seed(seed)
-        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.deterministic = True  # cudnn.benchmark stays off: it may choose otherwise the next time
         try:
             yield
         finally:

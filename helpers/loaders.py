@@ -1,5 +1,6 @@
 """Arrays and an augmentation become batches: every batch is a function of (seed, epoch, batch) alone."""
 
+import functools
 from collections.abc import Iterator, Sequence
 
 import cv2
@@ -70,12 +71,18 @@ class _AugmentedBatches(Dataset):
 
     def __getitem__(self, key: tuple[int, int]) -> Batch:
         epoch, batch = key
-        # NumPy pads short keys with zeros: the last number keeps the order's stream apart from every batch's
-        order = np.random.default_rng((self.seed, epoch, 0)).permutation(len(self.split))
+        order = epoch_order(self.seed, epoch, len(self.split))
         chosen = order[batch * self.batch_size : (batch + 1) * self.batch_size]
         augment.reseed(self.augmentation, self.seed, epoch, batch + 1)
         images = augment.apply(self.augmentation, self.split.images[chosen])
         return torch.from_numpy(images), torch.from_numpy(self.split.labels[chosen])
+
+
+@functools.lru_cache(maxsize=4)  # every batch of an epoch asks for it
+def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
+    """The order in which an epoch shows `count` images, (count,) int64; shared, so not to be written to."""
+    # NumPy pads short keys with zeros: the last number keeps the order's stream apart from every batch's
+    return np.random.default_rng((seed, epoch, 0)).permutation(count)
 
 
 class _EpochSchedule:

@@ -9,6 +9,7 @@ import numpy as np
 
 from helpers import datasets, devices, models, profiles, progress
 from helpers.datasets import Dataset, Images
+from helpers.device_batches import DeviceLoader
 from helpers.engine import TrainingDiverged, TrainState, evaluate, make_optimizer, recipe_loss, train_epoch
 from helpers.finder import range_test
 from helpers.loaders import Batch, Normalize, TrainLoader, eval_batches
@@ -43,15 +44,19 @@ def for_recipe(
         ValueError: unknown recipe, data set or profile, or more validation images than the split has.
     """
     setting = Setting.of(recipe, dataset, profile, seed)
+    return of_setting(setting, sweep or default_sweep(setting.profile), validate)
+
+
+def of_setting(setting: Setting, sweep: Sweep, validate: int = 0) -> Curve:
+    """The range test of `for_recipe`, of a setting that has been looked up."""
     recipe, compute = setting.recipe, setting.compute
-    sweep = sweep or default_sweep(setting.profile)
     train, held_out = _train_and_validation(setting, validate)
-    with devices.seeded(seed):
+    with devices.seeded(setting.seed):
         model = compute.place(models.build(recipe.net, len(setting.dataset.classes), recipe.width))
         curve = range_test(
             model,
             make_optimizer(model, recipe),
-            _every_epoch(_loader(setting, train), setting.normalize),
+            _every_epoch(setting.train_loader(train), setting.normalize),
             sweep,
             loss=functools.partial(recipe_loss, recipe=recipe),
             validation=list(_normalized(eval_batches(held_out), setting.normalize)) if validate else None,
@@ -92,7 +97,7 @@ def by_epoch(
     if validate is None:
         validate = min(1000, len(setting.dataset.train) // 10)
     train, held_out = _train_and_validation(setting, validate)
-    loader, points = _loader(setting, train), []
+    loader, points = setting.train_loader(train), []
     for number, lr in enumerate(rates):
         if restart or not number:
             state = _unscheduled(setting, len(loader))
@@ -136,17 +141,11 @@ def _train_and_validation(setting: Setting, validate: int) -> tuple[Images, Imag
     return splits["train"], held_out.take(datasets.split_validation(held_out.labels, validate)[1])
 
 
-def _loader(setting: Setting, train: Images) -> TrainLoader:
-    recipe, workers = setting.recipe, devices.default_workers(setting.compute)
-    mean = setting.normalize.mean
-    return TrainLoader(train, recipe.transforms, mean, recipe.batch_size, setting.seed, workers)
-
-
 def _about(setting: Setting) -> str:
     return f"{setting.recipe.name}, {setting.dataset.title}, seed {setting.seed}"
 
 
-def _every_epoch(loader: TrainLoader, normalize: Normalize) -> Iterator[Batch]:
+def _every_epoch(loader: TrainLoader | DeviceLoader, normalize: Normalize) -> Iterator[Batch]:
     """The batches of a training that never ends, as the net takes them."""
     return _normalized(itertools.chain.from_iterable(map(loader.epoch, itertools.count())), normalize)
 

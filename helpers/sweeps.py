@@ -53,7 +53,7 @@ def kept(
     with runs.RunDirectory(path.parent).lock(lambda: progress.say("another process sweeps; waiting for its curve")):
         stored = json.loads(path.read_text()) if path.exists() else {}
         if stored.get("settings") != settings:
-            stored = _measure(recipe, dataset, profile, seed, sweep, validate)
+            stored = _measure(setting, sweep, validate)
             stored["settings"] = settings
             write_atomic(path, json.dumps(stored) + "\n")
     return _curve(stored, sweep)
@@ -102,15 +102,12 @@ def suggestions(stored: Mapping[str, Any]) -> dict[str, float | None]:
     return {name: getattr(found, name) for name in NAMES}
 
 
-def _measure(
-    recipe: Recipe | str, dataset: Dataset | str, profile: str, seed: int, sweep: Sweep, validate: int
-) -> dict[str, Any]:
+def _measure(setting: Setting, sweep: Sweep, validate: int) -> dict[str, Any]:
     started = time.perf_counter()
-    setting = Setting.of(recipe, dataset, profile, seed)
-    curve = range_test.for_recipe(recipe, dataset, profile=profile, seed=seed, sweep=sweep, validate=validate)
+    curve = range_test.of_setting(setting, sweep, validate)
     columns = {name: [float(f"{x:.6g}") for x in getattr(curve, name)] for name in ("lr", "loss", "accuracy")}
     facts = {"seconds": round(time.perf_counter() - started, 1), "device": setting.compute.describe()}
-    return {**columns, "about": curve.about, **facts, **runs.provenance()}
+    return {**columns, "about": curve.about, **facts, "loader": setting.loader_path, **runs.provenance()}
 
 
 def _settings(setting: Setting, sweep: Sweep, validate: int) -> dict[str, Any]:

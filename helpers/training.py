@@ -4,6 +4,7 @@
 """
 
 import argparse
+import dataclasses
 import json
 import sys
 import time
@@ -15,8 +16,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from helpers import datasets, devices, engine, profiles, progress, recipes, runs
+from helpers import datasets, device_batches, devices, engine, profiles, progress, recipes, runs
 from helpers.datasets import Dataset, Images
+from helpers.device_batches import DeviceLoader
 from helpers.devices import Compute
 from helpers.engine import TrainingDiverged, TrainState, check_finite, evaluate, predict, train_epoch, train_step
 from helpers.loaders import Normalize, TrainLoader
@@ -45,13 +47,17 @@ class Fitted(NamedTuple):
 
 @dataclass(frozen=True)
 class Setting:
-    """All that is fixed during a run: what is trained, on what, and how the arithmetic is done."""
+    """All that is fixed during a run: what is trained, on what, and how the arithmetic is done.
+
+    `loader` is one of `device_batches.PATHS`; None leaves the choice to `choose_path`.
+    """
 
     recipe: Recipe
     dataset: Dataset
     profile: str
     seed: int
     compute: Compute
+    loader: str | None = None
 
     @classmethod
     def of(
@@ -76,6 +82,18 @@ class Setting:
         half = self.recipe.statistics == "half"
         mean, std = (HALF, HALF) if half else (self.dataset.mean, self.dataset.std)
         return Normalize(mean, std, self.compute)
+
+    @property
+    def loader_path(self) -> str:
+        """Who makes the training batches: "albumentations" or "device"."""
+        return self.loader or device_batches.choose_path(self.recipe.transforms, self.compute)
+
+    def train_loader(self, split: Images) -> TrainLoader | DeviceLoader:
+        """The run's shuffled, augmented batches of a split, by its path."""
+        recipe, mean = self.recipe, self.normalize.mean
+        return device_batches.make_loader(
+            self.loader_path, split, recipe.transforms, mean, recipe.batch_size, self.seed, self.compute
+        )
 
     def splits(self) -> dict[str, Images]:
         """The images to train on and to measure: "train", "val" where the recipe holds some out, and "test"."""
@@ -133,14 +151,12 @@ def fit(
 
 
 def _train(setting: Setting, run: RunDirectory, hidden: bool) -> Fitted:
-    splits = setting.splits()
-    recipe, dataset = setting.recipe, setting.dataset
-    mean = setting.normalize.mean
-    workers = devices.default_workers(setting.compute)
-    loader = TrainLoader(splits.pop("train"), recipe.transforms, mean, recipe.batch_size, setting.seed, workers)
+    checkpoint, recipe, splits = _checkpoint(run), setting.recipe, setting.splits()
+    setting = dataclasses.replace(setting, loader=_path_begun(checkpoint) or setting.loader_path)
+    loader = setting.train_loader(splits.pop("train"))
     with devices.seeded(setting.seed):
-        state = TrainState(recipe, len(dataset.classes), len(loader), setting.compute)
-        devices_used = _resume(state, setting, run, hidden)
+        state = TrainState(recipe, len(setting.dataset.classes), len(loader), setting.compute)
+        devices_used = _resume(state, setting, run, checkpoint, hidden)
         seconds_before = sum(row["seconds"] for row in state.history)
         for epoch in range(len(state.history), recipe.epochs):
             row = _epoch(state, setting, loader, splits, epoch, hidden)
@@ -153,7 +169,12 @@ def _train(setting: Setting, run: RunDirectory, hidden: bool) -> Fitted:
 
 
 def _epoch(
-    state: TrainState, setting: Setting, loader: TrainLoader, measured: Mapping[str, Images], epoch: int, hidden: bool
+    state: TrainState,
+    setting: Setting,
+    loader: TrainLoader | DeviceLoader,
+    measured: Mapping[str, Images],
+    epoch: int,
+    hidden: bool,
 ) -> dict[str, Any]:
     """Train one epoch, measure, move a plateau on; returns the epoch's row of the history."""
     started, normalize, scale = time.perf_counter(), setting.normalize, setting.recipe.logit_scale
@@ -181,7 +202,7 @@ def _epoch(
 def _keep(state: TrainState, setting: Setting, run: RunDirectory, row: dict[str, Any], devices_used: list[str]) -> None:
     """Append the row and write the run's files; the checkpoint first, as the others follow from it."""
     state.history.append(row)
-    facts = {"configuration": json.dumps(setting.configuration()), "devices": devices_used}
+    facts = {"configuration": json.dumps(setting.configuration()), "devices": devices_used, "loader": setting.loader}
     run.write_checkpoint({**facts, **state.state_dict()})
     _write_followers(state, run)
 
@@ -197,9 +218,28 @@ def _write_followers(state: TrainState, run: RunDirectory) -> None:
         run.write_test_right(torch.stack(state.test_right).numpy())
 
 
-def _resume(state: TrainState, setting: Setting, run: RunDirectory, hidden: bool) -> list[str]:
+def _checkpoint(run: RunDirectory) -> dict[str, Any] | None:
+    """The run's checkpoint, if it has one that this version can go on from."""
+    checkpoint = run.checkpoint()
+    averaged = checkpoint and checkpoint["averaged"]
+    if averaged and "module" not in averaged:
+        raise RunError(
+            f"{run.path} holds a run of an older version, whose moving average does not say how many updates made it; "
+            "delete that folder to train this run anew, or finish it with the version that began it"
+        )
+    return checkpoint
+
+
+def _path_begun(checkpoint: Mapping[str, Any] | None) -> str | None:
+    """The loader of a run that has begun: it stays, also on another device, as its draws are part of the run."""
+    return checkpoint.get("loader", "albumentations") if checkpoint else None  # older versions had no other
+
+
+def _resume(
+    state: TrainState, setting: Setting, run: RunDirectory, checkpoint: dict[str, Any] | None, hidden: bool
+) -> list[str]:
     """Take up the run's checkpoint, if it has one; returns the devices that trained it, this one last."""
-    checkpoint, here = run.checkpoint(), setting.compute.describe()
+    here = setting.compute.describe()
     if checkpoint is None:
         return [here]
     _check_same(json.loads(checkpoint["configuration"]), setting, run)
@@ -225,7 +265,7 @@ def _check_same(there: dict[str, Any], setting: Setting, run: RunDirectory) -> N
 
 def _finished(setting: Setting, run: RunDirectory, hidden: bool) -> Fitted:
     """Load a finished run: the net from the checkpoint, the rest from the files beside it."""
-    record, history, checkpoint = run.record(), run.history(), run.checkpoint()
+    record, history, checkpoint = run.record(), run.history(), _checkpoint(run)
     if record is None or history is None or checkpoint is None:
         raise RunError(f"{run.path} is incomplete; delete it to train this run anew")
     _check_same(json.loads(checkpoint["configuration"]), setting, run)
@@ -269,7 +309,7 @@ def make_record(setting: Setting, state: TrainState, devices_used: list[str]) ->
         "best_test_epoch": best["epoch"],
         "seconds": round(sum(row["seconds"] for row in state.history), 1),
         "device": ", then ".join(devices_used),
-        "loader": "albumentations",
+        "loader": setting.loader_path,
         **runs.provenance(),
     }
 

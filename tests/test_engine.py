@@ -203,3 +203,28 @@ def test_an_epoch_s_line_says_what_was_measured():
     assert (
         epoch_line(row, 24) == "epoch  3/24  rate 0.2500  train 0.500 81.23%  test 0.750 70.00%  averaged 80.00%  12 s"
     )
+
+
+def test_a_first_step_that_the_scaler_skips_leaves_no_trace_in_fused_sgd(small_recipe):
+    """As on a CUDA card without bf16: the scaler starts high and skips the steps whose gradients overflow."""
+    weights, scalers = [torch.nn.Linear(40, 30) for _ in range(2)], [torch.amp.GradScaler("cpu") for _ in range(2)]
+    weights[1].load_state_dict(weights[0].state_dict())
+    plain, fused = (torch.optim.SGD(w.parameters(), 0.1, momentum=0.9, fused=f) for w, f in zip(weights, (None, True)))
+    engine.start_momentum(fused)
+    for factor in (float("inf"), 1.0, 2.0):
+        for layer, scaler, optimizer in zip(weights, scalers, (plain, fused)):
+            scaler.scale(layer(torch.ones(3, 40)).sum() * factor).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            optimizer.zero_grad()
+    torch.testing.assert_close(*(layer.weight.detach() for layer in weights))
+    assert torch.isfinite(weights[0].weight).all() and (fused.state[weights[1].bias]["momentum_buffer"] != 0).all()
+
+
+def test_a_resumed_optimizer_is_fused_where_this_device_wants_it(small_recipe):
+    states = [state_of(small_recipe) for _ in range(2)]
+    saved = states[0].state_dict()
+    for group in saved["optimizer"]["param_groups"]:
+        group["fused"] = True  # as from a run that began on CUDA
+    states[1].load_state_dict(saved)
+    assert {group["fused"] for group in states[1].optimizer.param_groups} == {None}

@@ -23,7 +23,7 @@ def test_takes_the_steps_of_the_training_itself(narrow, tiny):
     sweep = Sweep(0.01, 0.05, 8)
     curve = range_test.for_recipe(narrow, tiny, profile="smoke", seed=3, sweep=sweep)
     setting = Setting.of(narrow, tiny, "smoke", 3)
-    loader = range_test._loader(setting, setting.splits()["train"])
+    loader = setting.train_loader(setting.splits()["train"])
     torch.manual_seed(3)
     state = engine.TrainState(setting.recipe, 10, len(loader), setting.compute)
     state.scheduler = None
@@ -94,7 +94,7 @@ def test_by_epoch_leaves_the_schedule_out(tiny):
     setting = Setting.of(plus, tiny, "smoke", 0, Compute("cpu", "fp32"))
     state = range_test._unscheduled(setting, 5)
     assert state.averaged is None
-    loader = range_test._loader(setting, setting.splits()["train"])
+    loader = setting.train_loader(setting.splits()["train"])
     bar = range_test.progress.EpochBar(1, 1, len(loader), hidden=True)
     range_test._one_epoch(state, setting, loader.epoch(0), tiny.test, 0.07, bar)
     assert {lr for lr, _ in state.steps} == {0.07}

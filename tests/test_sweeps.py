@@ -20,8 +20,8 @@ def narrow():
 def counted(monkeypatch):
     """How often a sweep was really run."""
     calls = []
-    real = range_test.for_recipe
-    monkeypatch.setattr(range_test, "for_recipe", lambda *a, **k: calls.append(k) or real(*a, **k))
+    real = range_test.of_setting
+    monkeypatch.setattr(range_test, "of_setting", lambda *a, **k: calls.append(k) or real(*a, **k))
     return calls
 
 

@@ -154,6 +154,63 @@ def test_killed_by_the_system_a_run_continues_bit_for_bit(epochs, trained, small
     assert untimed([again.record]) == untimed([fitted.record])
 
 
+def stop_after_an_epoch(recipe, data, monkeypatch, change=lambda state: state, **settings):
+    """Train one epoch, leave the checkpoint as `change` makes it, and stop."""
+    written = runs.RunDirectory.write_checkpoint
+
+    def write_and_stop(self, state, *name):
+        written(self, change(dict(state)), *name)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs.RunDirectory, "write_checkpoint", write_and_stop)
+        with pytest.raises(KeyboardInterrupt):
+            fit(recipe, data, profile="full", hidden=True, **settings)
+
+
+@pytest.mark.parametrize("path, other", [("albumentations", "device"), ("device", "albumentations")])
+def test_a_run_keeps_the_loader_it_began_with(path, other, small_recipe, tiny, monkeypatch, tmp_path):
+    """As when a run that began on a GPU goes on without one."""
+    monkeypatch.setenv("HELPERS_LOADER", path)
+    undisturbed = fit(small_recipe, tiny, profile="full", root=tmp_path / "undisturbed", hidden=True)
+    stop_after_an_epoch(small_recipe, tiny, monkeypatch)
+    monkeypatch.setenv("HELPERS_LOADER", other)
+    again = fit(small_recipe, tiny, profile="full", hidden=True)
+    assert again.record["loader"] == undisturbed.record["loader"] == path
+    assert equal(again.model.state_dict(), undisturbed.model.state_dict())
+    anew = fit(small_recipe, tiny, profile="full", root=tmp_path / "other", hidden=True)
+    assert anew.record["loader"] == other and not equal(anew.model.state_dict(), again.model.state_dict())
+
+
+def test_a_run_begun_before_loaders_were_kept_goes_on_with_albumentations(trained, small_recipe, tiny, monkeypatch):
+    def as_before(state):
+        return {key: value for key, value in state.items() if key != "loader"}
+
+    stop_after_an_epoch(
+        small_recipe, tiny, monkeypatch, as_before, seed=3, root=trained[1].path.parents[3].parent / "b"
+    )
+    monkeypatch.setenv("HELPERS_LOADER", "device")
+    again = fit(small_recipe, tiny, profile="full", seed=3, root=trained[1].path.parents[3].parent / "b", hidden=True)
+    assert again.record["loader"] == "albumentations"
+    assert equal(again.model.state_dict(), trained[0].model.state_dict())
+
+
+def test_an_average_of_an_older_version_is_one_clear_error(small_recipe, tiny, monkeypatch):
+    def as_before(state):
+        return {**state, "averaged": state["averaged"]["module"]}
+
+    stop_after_an_epoch(small_recipe, tiny, monkeypatch, as_before)
+    with pytest.raises(runs.RunError, match="seed-0 holds a run of an older version.*delete that folder"):
+        fit(small_recipe, tiny, profile="full", hidden=True)
+
+
+def test_a_setting_s_loader_follows_the_environment(small_recipe, tiny, monkeypatch):
+    setting = training.Setting.of(small_recipe, tiny, "full", 0)
+    assert type(setting.train_loader(tiny.train)) is training.TrainLoader and setting.loader_path == "albumentations"
+    monkeypatch.setenv("HELPERS_LOADER", "device")
+    assert type(setting.train_loader(tiny.train)) is training.DeviceLoader and setting.loader_path == "device"
+
+
 def test_the_best_weights_survive_a_stop_before_they_are_written(tiny, monkeypatch):
     recipe = dataclasses.replace(
         recipes.get("resnet18-plateau"), name="plateau", width=8, batch_size=50, epochs=2, holdout=50, max_lr=0.01
