@@ -40,7 +40,7 @@ def test_a_loaded_net_answers_as_the_trained_one_did(store, folder, tiny):
     found = weights.load("davidnet", folder)
     images = torch.randn(20, 3, 32, 32)
     with torch.no_grad():
-        ours, theirs = found.model(images), fitted.model.float().contiguous()(images)
+        ours, theirs = found.model(images), fitted.model(images)
     torch.testing.assert_close(ours, theirs, rtol=0.02, atol=0.02)
     assert not found.model.training
     assert found.facts["test_accuracy"] == fitted.record["test_accuracy"]

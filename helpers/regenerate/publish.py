@@ -87,7 +87,7 @@ def publish_data(root: Path, series: Mapping[str, Notebook], runs_root: Path) ->
         The files written.
 
     Raises:
-        PublishError: the README lacks a table's markers, or runs of one data set saw different test images.
+        PublishError: the README lacks a table's markers; or see `data`.
     """
     return _write(root, data(root / "images", runs_root), series, [])
 
@@ -133,18 +133,31 @@ def _too_large(key: str, text: str) -> list[str]:
 
 
 def data(folder: Path, runs_root: Path) -> dict[Path, str | bytes]:
-    """Files of images/ as they are to be, from the full runs of a run store; shorter runs are no results."""
+    """Files of images/ as they are to be, from the full runs of a run store; shorter runs are no results.
+
+    Raises:
+        PublishError: a run lacks its answers and its weights, or saw other test images than the published ones.
+    """
+    try:
+        return {**_tables(folder, runs_root), **_arrays(folder, runs_root)}
+    except (RuntimeError, ValueError) as error:
+        raise PublishError(f"nothing was published:\n  {error}") from error
+
+
+def _tables(folder: Path, runs_root: Path) -> dict[Path, str | bytes]:
     rows = {
         "results.csv": collect_runs(runs_root),
         "curves.csv": collect_curves(runs_root),
         "range_tests.csv": collect_range_tests(runs_root),
         "range_curves.csv": collect_range_curves(runs_root),
     }
-    files: dict[Path, str | bytes] = {folder / name: merge(folder / name, new) for name, new in rows.items() if new}
-    answers = merged_answers(folder / "predictions.npz", runs_root)
-    if answers is not None:
-        files[folder / "predictions.npz"] = answers
-    return files | collect_weights(folder / "weights", runs_root)
+    return {folder / name: merge(folder / name, new) for name, new in rows.items() if new}
+
+
+def _arrays(folder: Path, runs_root: Path) -> dict[Path, str | bytes]:
+    path = folder / "predictions.npz"
+    answers = merged_answers(path, runs_root)
+    return ({path: answers} if answers is not None else {}) | collect_weights(folder / "weights", runs_root)
 
 
 def _readme(root: Path, series: Mapping[str, Notebook], results: str | bytes | None, problems: list[str]) -> str:
