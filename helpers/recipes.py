@@ -261,6 +261,17 @@ def get(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
     return dataclasses.replace(changed, name=name + _suffix(changes), claim=None, overridden=tuple(sorted(changes)))
 
 
+def from_dict(values: Mapping[str, Any]) -> Recipe:
+    """The recipe that `Recipe.to_dict` wrote down, as it stands in a record.
+
+    Raises:
+        ValueError: a value out of range, or an unknown transform.
+        TypeError: a field that recipes do not have.
+    """
+    transforms, overridden = augment.from_list(values["transforms"]), tuple(values.get("overridden", ()))
+    return Recipe(**{**values, "transforms": transforms, "overridden": overridden})
+
+
 def _suffix(changes: Mapping[str, Any]) -> str:
     """ "+epochs=3+max_lr=0.2"; transforms are too long for a folder's name and appear as a short digest."""
     parts = []

@@ -1,7 +1,7 @@
 """The run store: what a training leaves on disk, written so that a kill at any moment loses no finished epoch.
 
-runs/<dataset>/<profile>/<recipe>/seed-<k>/ holds history.csv, steps.csv, test_right.npy, record.json, checkpoint.pt
-and, where a validation split decided, best.pt.
+runs/<dataset>/<profile>/<recipe>/seed-<k>/ holds history.csv, steps.csv, test_right.npy, test_answers.npz, record.json,
+checkpoint.pt and, where a validation split decided, best.pt.
 """
 
 import contextlib
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from helpers.answers import Answers, packed
 from helpers.files import replacing, write_atomic
 from helpers.locks import exclusive
 
@@ -78,6 +79,14 @@ class RunDirectory:
         path = self.path / "test_right.npy"
         return np.load(path) if path.exists() else None
 
+    def test_answers(self) -> Answers | None:
+        """What the judged weights said in the end about every test image; runs of older versions have none."""
+        path = self.path / "test_answers.npz"
+        if not path.exists():
+            return None
+        with np.load(path) as stored:
+            return Answers(**stored)
+
     def record(self) -> Row | None:
         """The finished run's record: recipe, seed, accuracies, wall time, device, versions, date."""
         path = self.path / "record.json"
@@ -106,6 +115,9 @@ class RunDirectory:
     def write_test_right(self, right: np.ndarray) -> None:
         with replacing(self.path / "test_right.npy") as temporary, open(temporary, "wb") as file:
             np.save(file, right)
+
+    def write_test_answers(self, given: Answers) -> None:
+        write_atomic(self.path / "test_answers.npz", packed(vars(given)))
 
     def write_record(self, record: Mapping[str, Any]) -> None:
         write_atomic(self.path / "record.json", json.dumps(record, indent=2) + "\n")

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from helpers import datasets, device_batches, devices, engine, profiles, progress, recipes, runs
+from helpers import answers, datasets, device_batches, devices, engine, profiles, progress, recipes, runs
 from helpers.datasets import Dataset, Images
 from helpers.device_batches import DeviceLoader
 from helpers.devices import Compute
@@ -162,6 +162,8 @@ def _train(setting: Setting, run: RunDirectory, hidden: bool) -> Fitted:
             row = _epoch(state, setting, loader, splits, epoch, hidden)
             _keep(state, setting, run, row, devices_used)
             progress.say(progress.epoch_line(row, recipe.epochs), hidden)
+    logits = predict(state.best_model(), splits["test"], setting.normalize) * recipe.logit_scale
+    run.write_test_answers(answers.of_logits(logits.numpy(), splits["test"].labels))
     record = make_record(setting, state, devices_used)
     run.write_record(record)
     runs.note_use(record, seconds_before)
@@ -324,7 +326,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="a field of the recipe")
     given = parser.parse_args(arguments)
     try:
-        recipe = recipes.get(given.recipe, _overrides(given.set))
+        recipe = recipes.get(given.recipe, overrides_from(given.set))
         fitted = fit(recipe, given.dataset, profile=given.profile, seed=given.seed)
     except (ValueError, OSError, TrainingDiverged, datasets.DatasetError, RunError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -337,8 +339,12 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _overrides(settings: list[str]) -> dict[str, Any]:
-    """["epochs=3", "net=davidnet"] → {"epochs": 3, "net": "davidnet"}; values are JSON, or text where they are not."""
+def overrides_from(settings: list[str]) -> dict[str, Any]:
+    """["epochs=3", "net=davidnet"] → {"epochs": 3, "net": "davidnet"}; values are JSON, or text where they are not.
+
+    Raises:
+        ValueError: a setting without "=".
+    """
     changes = {}
     for setting in settings:
         name, equals, value = setting.partition("=")

@@ -6,6 +6,7 @@ import json
 
 import fixture_notebooks as fixtures
 import nbformat
+import numpy as np
 import pytest
 from fixture_notebooks import FakeExecution, notebook, write
 from hypothesis import given
@@ -18,7 +19,8 @@ from helpers.regenerate.publish import BYTES_OF, PublishError, publish, run_time
 from helpers.regenerate.results import collect_curves, collect_runs, merge
 
 PNG = b"\x89PNG of a curve"
-README = "# Series\n\n<!-- notebooks -->\nold table\n<!-- /notebooks -->\n\nThe end.\n"
+TABLES = "<!-- results -->\nold\n<!-- /results -->\n\n<!-- notebooks -->\nold table\n<!-- /notebooks -->"
+README = f"# Series\n\n{TABLES}\n\nThe end.\n"
 PROJECT = '[project.urls]\nRepository = "https://github.com/ada/lesson"\n'
 ENTRY = {
     "seconds": 372.4,
@@ -105,7 +107,8 @@ def test_run_time_and_table_are_stamped_between_their_markers(tree):
     node = read(tree.root / "notebooks/05_train.ipynb")
     assert node.cells[0].source == f"# Title\n\nTakes <!-- run-time -->{words}<!-- /run-time -->."
     text = (tree.root / "README.md").read_text()
-    assert text.startswith("# Series\n\n<!-- notebooks -->\n| Notebook |") and text.endswith("-->\n\nThe end.\n")
+    assert text.startswith("# Series\n\n<!-- results -->\n| Recipe |") and text.endswith("-->\n\nThe end.\n")
+    assert "<!-- notebooks -->\n| Notebook |" in text
     row = next(line for line in text.splitlines() if "05_train" in line)
     colab = "https://colab.research.google.com/github/ada/lesson/blob/main/notebooks/05_train.ipynb"
     assert row.startswith("| [05 train](notebooks/05_train.ipynb) | [![") and f"({colab})" in row
@@ -170,7 +173,7 @@ def test_all_that_is_wrong_is_listed_at_once(tree):
     change(tree.root / "notebooks/01_look_at_data.ipynb", lambda node: node.cells[0].update(source="# Bare"))
     with pytest.raises(PublishError) as refused:
         tree()
-    assert len(str(refused.value).splitlines()) == 4
+    assert len(str(refused.value).splitlines()) == 5
     for said in ("stderr", "README.md lacks the markers", "01_look_at_data: its first cell lacks the markers"):
         assert said in str(refused.value)
 
@@ -239,8 +242,11 @@ def finish_run(root, seed, accuracy, profile="full", recipe="davidnet-onecycle")
     folder.mkdir(parents=True, exist_ok=True)
     made = {"name": recipe, "net": "davidnet", "width": 64, "epochs": 2, "transforms": [1], "claim": None}
     record = {"recipe": made, "dataset": "cifar10", "profile": profile, "seed": seed, "test_accuracy": accuracy}
+    record |= {"best_test_accuracy": accuracy, "seconds": 60.0, "device": "cpu", "weights": "raw"}
     (folder / "record.json").write_text(json.dumps(record | {"versions": {"torch": "2"}, "decides_on": None}))
     (folder / "history.csv").write_text(f"epoch,test_accuracy\n1,0.5\n2,{accuracy}\n")
+    said = {"predicted": np.zeros(4, np.uint8), "confidence": np.ones(4, np.float16), "labels": np.zeros(4, np.uint8)}
+    np.savez(folder / "test_answers.npz", **said)
 
 
 def rows(path):

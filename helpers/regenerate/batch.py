@@ -152,7 +152,7 @@ class Batch:
 
 
 def _describe(name: str, state: Mapping[str, Any], elapsed: float) -> str:
-    at = f"cell {state['cell']} of {state['cells']}" if state["cell"] else "starting"
+    at = f"{state.get('unit', 'cell')} {state['cell']} of {state['cells']}" if state["cell"] else "starting"
     return f"{name}: {at}, {clock(elapsed)}"
 
 

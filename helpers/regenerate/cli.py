@@ -11,11 +11,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from helpers.regenerate import trainings
 from helpers.regenerate.batch import DONE, Batch, Display, until_signalled
 from helpers.regenerate.notebooks import Notebook, NotebookError, assign, discover, in_order, select
 from helpers.regenerate.planning import Survey, Task, make_plan, survey
 from helpers.regenerate.processes import REPO_ROOT, WORK, Execution, Result, environment
-from helpers.regenerate.publish import PublishError, publish
+from helpers.regenerate.publish import PublishError, publish, publish_data
 from helpers.regenerate.report import describe_plan, describe_result, load_summary, shown, table, write_summary
 
 TIMEOUTS = {"smoke": 600.0, "quick": 3_600.0, "full": 86_400.0}  # seconds per notebook
@@ -33,8 +34,14 @@ def main(arguments: list[str] | None = None, root: Path = REPO_ROOT) -> int:
     Returns:
         0 if all went well, 1 if a notebook or publishing failed, 2 if the request makes no sense, 130 if interrupted.
     """
-    given = _parser().parse_args(arguments)
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    _refuse_mixtures(parser, given)
     try:
+        if given.sweep:
+            return _sweep(given, root)
+        if given.publish_data:
+            return _publish_data(root)
         return Call(given, root).run()
     except (NotebookError, PublishError) as error:
         sys.stderr.write(f"regenerate: {error}\n")
@@ -44,19 +51,67 @@ def main(arguments: list[str] | None = None, root: Path = REPO_ROOT) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m helpers.regenerate", description="Execute the notebooks.")
+    parser = argparse.ArgumentParser(
+        prog="python -m helpers.regenerate", description="Execute notebooks, or train recipes."
+    )
     add = parser.add_argument
     add("--profile", default="auto", choices=["auto", *TIMEOUTS], help="how much to run; auto is full on a GPU")
     add("--dataset", default="auto", choices=["auto", "cifar10", "shapes10"], help="auto is CIFAR-10 if it can be had")
     add("--only", nargs="+", default=[], metavar="NN", help="notebooks to run, and what they need, such as 05 06")
-    add("--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the notebooks declaring it")
-    add("--jobs", type=_positive_int, default=1, metavar="N", help="notebooks at a time")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a notebook's parameter, or a sweep's recipe field",
+    )
+    add("--jobs", type=_positive_int, default=1, metavar="N", help="notebooks or trainings at a time")
     add("--out", type=Path, metavar="DIR", help="folder of the executed notebooks, default runs/notebooks")
     add("--timeout", type=_positive, metavar="SECONDS", help="limit for one notebook, default by profile")
     add("--force", action="store_true", help="run the chosen notebooks even where nothing changed")
     add("--dry-run", action="store_true", help="print what would run and why, and touch nothing")
     add("--publish", action="store_true", help="then write outputs, figures and tables back into the repository")
+    add("--publish-data", action="store_true", help="only write data, weights and tables of full runs; run no notebook")
+    add("--sweep", nargs="+", default=[], metavar="RECIPE", help="train these recipes with all --seeds instead")
+    add("--seeds", nargs="+", type=int, default=[0], metavar="K", help="seeds of a sweep, such as 0 1 2")
     return parser
+
+
+def _refuse_mixtures(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
+    """End the process where options are given together that belong to different jobs."""
+    alone = [name for name in ("sweep", "publish_data") if getattr(given, name)]
+    others = [name for name in ("only", "out", "timeout", "publish", "force") if getattr(given, name)]
+    if alone and len(alone + others) > 1:
+        options = ", ".join("--" + name.replace("_", "-") for name in alone + others)
+        parser.error(f"{options} cannot go together: a sweep, data alone, or notebooks")
+    if given.seeds != [0] and not given.sweep:
+        parser.error("--seeds belongs to --sweep; a notebook takes --set seed=K")
+
+
+def _runs_root(root: Path) -> Path:
+    return Path(os.environ.get("RUNS_ROOT") or root / "runs").absolute()
+
+
+def _sweep(given: argparse.Namespace, root: Path) -> int:
+    """Train recipes × seeds, or only say what would be trained; returns the exit status."""
+    runs_root = _runs_root(root)
+    trainings.check(given.sweep, given.seeds, given.set)
+    where = survey(given.profile, given.dataset, download=not given.dry_run)
+    tasks = trainings.plan(given.sweep, given.seeds, given.set, where, runs_root)
+    if given.dry_run:
+        sys.stdout.write(trainings.describe(tasks) + "\n")
+        return 0
+    return EXIT[trainings.run(tasks, given.set, where, runs_root, given.jobs, Display(sys.stdout))]
+
+
+def _publish_data(root: Path) -> int:
+    """Write what the full runs of the run store say; returns the exit status."""
+    _tell(root, publish_data(root, discover(root / "notebooks"), _runs_root(root)))
+    return 0
+
+
+def _tell(root: Path, written: Iterable[Path]) -> None:
+    sys.stdout.write("".join(f"published {path.relative_to(root)}\n" for path in written))
 
 
 def _positive(text: str) -> float:
@@ -87,7 +142,7 @@ class Call:
         self.chosen = select(self.series, given.only)
         assign(self._notebooks(self.chosen), self._settings())  # refuses what no chosen notebook declares
         self.values = assign(self._notebooks(in_order(self.series, self.chosen)), self._settings())
-        self.runs_root = Path(os.environ.get("RUNS_ROOT") or root / "runs").absolute()
+        self.runs_root = _runs_root(root)
         self.out = (given.out or self.runs_root / "notebooks").absolute()
         if self.out.resolve() == (root / "notebooks").resolve():
             raise NotebookError("--out is the folder of the sources; --publish writes outputs there, checked")
@@ -117,8 +172,7 @@ class Call:
             status = self._execute(self.plan())
             if status == "ok" and self.given.publish:
                 entries = load_summary(self.out)
-                written = publish(self.root, self.series, self.chosen, self.out, entries, self.runs_root)
-                sys.stdout.write("".join(f"published {path.relative_to(self.root)}\n" for path in written))
+                _tell(self.root, publish(self.root, self.series, self.chosen, self.out, entries, self.runs_root))
         return EXIT[status]
 
     def _execute(self, plan: list[Task]) -> str:

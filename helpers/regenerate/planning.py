@@ -10,9 +10,12 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from helpers.regenerate.notebooks import Notebook, NotebookError, in_order
+
+if TYPE_CHECKING:
+    from helpers.regenerate.trainings import Training
 
 HELPERS = Path(__file__).resolve().parent.parent
 NOT_COMPUTING = ("colab", "files")  # modules that take no part in what a notebook computes, as the runner's own
@@ -37,7 +40,7 @@ class Survey:
 
 @dataclass(frozen=True)
 class Task:
-    """One notebook in the plan.
+    """One notebook in the plan, or one training of a sweep.
 
     Attributes:
         notebook: what to run.
@@ -46,7 +49,7 @@ class Task:
         why: why it has to run; empty where its last run still holds.
     """
 
-    notebook: Notebook
+    notebook: "Notebook | Training"
     parameters: dict[str, Any]
     fingerprint: str
     why: str

@@ -1,4 +1,4 @@
-"""Writing a finished run back into the tree: notebooks, figures, data and the README's table. All of it or nothing."""
+"""Writing a finished run back into the tree: notebooks, figures, data and the README's tables. All of it or nothing."""
 
 import os
 import re
@@ -18,8 +18,12 @@ from helpers.regenerate.results import (
     collect_range_curves,
     collect_range_tests,
     collect_runs,
+    collect_weights,
     merge,
+    merged_answers,
 )
+from helpers.regenerate.tables import with_results
+from helpers.regenerate.words import in_words
 
 BYTES = 500_000
 BYTES_OF = {"06": 1_500_000}  # a page full of images and maps
@@ -70,8 +74,30 @@ def publish(
         series[key] = replace(series[key], node=node)
         files[series[key].path] = text
         files |= {root / "images" / f"{figure}.png": image for figure, image in figures(node).items()}
-    files |= _data(root / "images", runs_root)  # of full runs alone: shorter ones are no results
-    files[root / "README.md"] = _readme(root, series, problems)
+    return _write(root, files | data(root / "images", runs_root), series, problems)
+
+
+def publish_data(root: Path, series: Mapping[str, Notebook], runs_root: Path) -> list[Path]:
+    """Write the data of full runs and the README's tables into the tree, and no notebook.
+
+    Args:
+        root, series, runs_root: as in `publish`.
+
+    Returns:
+        The files written.
+
+    Raises:
+        PublishError: the README lacks a table's markers; or see `data`.
+    """
+    return _write(root, data(root / "images", runs_root), series, [])
+
+
+def _write(
+    root: Path, files: dict[Path, str | bytes], series: Mapping[str, Notebook], problems: list[str]
+) -> list[Path]:
+    """Write files and the README that belongs to them, unless something speaks against it."""
+    results = files.get(root / "images/results.csv")
+    files = {**files, root / "README.md": _readme(root, series, results, problems)}
     if problems:
         raise PublishError("nothing was published:\n  " + "\n  ".join(problems))
     for path, content in files.items():
@@ -99,14 +125,6 @@ def run_time(entry: Mapping[str, Any]) -> str:
     return "; ".join(filter(None, words))
 
 
-def in_words(seconds: float) -> str:
-    """Seconds in words, such as "6 min 12 s" or "1 h 5 min"."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    parts = [f"{hours} h" if hours else "", f"{minutes} min" if minutes else "", "" if hours else f"{seconds} s"]
-    return " ".join(filter(None, parts))
-
-
 def _too_large(key: str, text: str) -> list[str]:
     size, limit = len(text.encode()), BYTES_OF.get(key, BYTES)
     if size <= limit:
@@ -114,7 +132,19 @@ def _too_large(key: str, text: str) -> list[str]:
     return [f"{size / 1000:.0f} KB are more than {limit / 1000:.0f} KB; show fewer or smaller figures"]
 
 
-def _data(folder: Path, runs_root: Path) -> dict[Path, str | bytes]:
+def data(folder: Path, runs_root: Path) -> dict[Path, str | bytes]:
+    """Files of images/ as they are to be, from the full runs of a run store; shorter runs are no results.
+
+    Raises:
+        PublishError: a run lacks its answers and its weights, or saw other test images than the published ones.
+    """
+    try:
+        return {**_tables(folder, runs_root), **_arrays(folder, runs_root)}
+    except (RuntimeError, ValueError) as error:
+        raise PublishError(f"nothing was published:\n  {error}") from error
+
+
+def _tables(folder: Path, runs_root: Path) -> dict[Path, str | bytes]:
     rows = {
         "results.csv": collect_runs(runs_root),
         "curves.csv": collect_curves(runs_root),
@@ -124,12 +154,22 @@ def _data(folder: Path, runs_root: Path) -> dict[Path, str | bytes]:
     return {folder / name: merge(folder / name, new) for name, new in rows.items() if new}
 
 
-def _readme(root: Path, series: Mapping[str, Notebook], problems: list[str]) -> str:
+def _arrays(folder: Path, runs_root: Path) -> dict[Path, str | bytes]:
+    path = folder / "predictions.npz"
+    answers = merged_answers(path, runs_root)
+    return ({path: answers} if answers is not None else {}) | collect_weights(folder / "weights", runs_root)
+
+
+def _readme(root: Path, series: Mapping[str, Notebook], results: str | bytes | None, problems: list[str]) -> str:
+    from helpers import published  # here, since it loads torch
+
     text = (root / "README.md").read_text(encoding="utf-8")
     if not TABLE.search(text):
         problems.append("README.md lacks the markers <!-- notebooks --> and <!-- /notebooks --> around its table")
     rows = [_row(notebook, repository(root)) for notebook in series.values()]
-    return TABLE.sub(lambda found: "\n".join([found[1], HEAD, *rows, found[2]]), text)
+    text = TABLE.sub(lambda found: "\n".join([found[1], HEAD, *rows, found[2]]), text)
+    known = published.read_table(root / "images/results.csv") if results is None else published.parse_table(results)
+    return with_results(text, known, problems)
 
 
 def _row(notebook: Notebook, repo: str) -> str:

@@ -1,18 +1,21 @@
-"""The data behind the published figures, gathered from the run store: runs, their epochs, range tests, their steps."""
+"""The data behind the published figures, gathered from the run store: runs, epochs, answers, range tests, weights."""
 
 import csv
 import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # they load torch
+    from helpers.answers import Answers
+    from helpers.runs import RunDirectory
 
 RUN = ("dataset", "profile", "recipe", "seed")
-RECIPE_FIELDS = ("net", "width", "batch_size", "epochs", "schedule", "claim")
 Row = dict[str, Any]
 
 
 def collect_runs(runs_root: Path) -> list[Row]:
-    """One flat row per finished run: its key, what the recipe is in short, and the plain values of its record.
+    """One flat row per finished run: its key, every field of its recipe, what came of it, and the versions used.
 
     Only runs of the `full` profile count; shorter ones are no results.
     """
@@ -55,20 +58,62 @@ def _full_sweeps(runs_root: Path) -> Iterable[tuple[Row, Row]]:
 
 
 def _finished(runs_root: Path) -> Iterable[tuple[Row, list[Row] | None]]:
+    from helpers import published
+
+    return ((published.flat(run.record()), run.history()) for run in _full(runs_root))
+
+
+def _full(runs_root: Path) -> "Iterable[RunDirectory]":
     from helpers import runs  # here, since it loads torch
 
-    for directory in runs.finished_runs(runs_root):
-        record = directory.record()
-        if record and record["profile"] == "full":
-            yield _flat(record), directory.history()
+    return (run for run in runs.finished_runs(runs_root) if run.record()["profile"] == "full")
 
 
-def _flat(record: Mapping[str, Any]) -> Row:
-    recipe = record["recipe"]
-    key = {name: recipe["name"] if name == "recipe" else record[name] for name in RUN}
-    short = {name: recipe.get(name) for name in RECIPE_FIELDS}
-    plain = {name: value for name, value in record.items() if value is None or isinstance(value, str | int | float)}
-    return {**key, **short, **plain}
+def merged_answers(path: Path, runs_root: Path) -> bytes | None:
+    """Content of predictions.npz in which the run store's answers replace those they had, and other runs' stay.
+
+    Args:
+        path: the file as it is; it may be missing.
+        runs_root: the run store.
+
+    Returns:
+        The bytes; None where the run store has no full run.
+    """
+    from helpers import answers, published
+
+    new = {published.key_of(published.flat(run.record())): _answers(run) for run in _full(runs_root)}
+    if not new:
+        return None
+    return answers.packed(published.answer_arrays({**published.read_answers(path), **new}))
+
+
+def _answers(run: "RunDirectory") -> "Answers":
+    """What a run said about its test images; a run that did not keep it is asked again, from its checkpoint."""
+    kept = run.test_answers()
+    if kept is None:
+        kept = _asked(run)
+        run.write_test_answers(kept)
+    return kept
+
+
+def _asked(run: "RunDirectory") -> "Answers":
+    from helpers import answers, engine, recipes, weights
+    from helpers.training import Setting
+
+    record, state = run.record(), weights.judged_state(run)
+    recipe = recipes.from_dict(record["recipe"])
+    setting = Setting.of(recipe, record["dataset"], record["profile"], record["seed"])
+    test = setting.splits()["test"]
+    model = weights.restored(recipe.net, recipe.width, len(setting.dataset.classes), state)
+    logits = engine.predict(setting.compute.place(model), test, setting.normalize)
+    return answers.of_logits(logits.numpy(), test.labels)
+
+
+def collect_weights(folder: Path, runs_root: Path) -> dict[Path, str | bytes]:
+    """Weights to publish and their index, by path; see `weights.files`."""
+    from helpers import weights
+
+    return weights.files(runs_root, folder)
 
 
 def merge(path: Path, rows: Iterable[Row]) -> str:

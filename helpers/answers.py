@@ -1,0 +1,60 @@
+"""What a net said about every image of a split, small enough to be published: three bytes an image, and a label."""
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Answers:
+    """One net's answers.
+
+    Attributes:
+        predicted: (N,) uint8, the most probable class.
+        confidence: (N,) float16, its probability, in [0, 1].
+        labels: (N,) uint8, the true classes.
+    """
+
+    predicted: np.ndarray
+    confidence: np.ndarray
+    labels: np.ndarray
+
+    @property
+    def right(self) -> np.ndarray:
+        """(N,) bool."""
+        return self.predicted == self.labels
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right answers, in [0, 1]."""
+        return float(self.right.mean())
+
+
+def of_logits(logits: np.ndarray, labels: np.ndarray) -> Answers:
+    """The answers that logits give; chosen before anything is rounded.
+
+    Args:
+        logits: (N, K) real numbers, K at most 256, whose softmax is the net's confidence.
+        labels: (N,) true classes.
+
+    Raises:
+        ValueError: the shapes do not fit together, or there are more classes than a byte can name.
+    """
+    logits, labels = np.asarray(logits, dtype=np.float64), np.asarray(labels)
+    if logits.ndim != 2 or logits.shape[1] > 256 or labels.shape != logits.shape[:1]:
+        raise ValueError(f"need logits (N, K) with K <= 256 and labels (N,), got {logits.shape} and {labels.shape}")
+    powers = np.exp(logits - logits.max(1, keepdims=True))  # the largest logit is subtracted so that none overflows
+    confidence = (1 / powers.sum(1)).astype(np.float16)
+    return Answers(logits.argmax(1).astype(np.uint8), confidence, labels.astype(np.uint8))
+
+
+def packed(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Arrays as the bytes of an .npz file, by name; the same arrays give the same bytes, whenever and wherever.
+
+    They are not compressed, since versions of zlib differ in what they write.
+    """
+    file = io.BytesIO()
+    np.savez(file, **{name: arrays[name] for name in sorted(arrays)})  # numpy dates every entry 1980
+    return file.getvalue()

@@ -1,0 +1,50 @@
+"""What a training costs in arithmetic, counted and not timed: the same on every machine."""
+
+from functools import cache
+
+import torch
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from helpers import models
+from helpers.recipes import Recipe
+
+
+@cache
+def forward_flops(net: str, width: int = 64, num_classes: int = 10) -> int:
+    """Floating-point operations of one forward pass on one 32×32 image.
+
+    Convolutions and linear layers only, where a multiplication and its addition are two operations. Nothing is
+    computed: torch's counter reads the shapes of tensors without memory.
+
+    Args:
+        net: a name of `models.NETS`; width, num_classes: as there.
+    """
+    return _counted(net, width, num_classes, backward=False)
+
+
+@cache
+def training_flops(net: str, width: int = 64, num_classes: int = 10) -> int:
+    """Floating-point operations of forward and backward pass on one 32×32 image.
+
+    About three times the forward pass: every layer needs one product more for its weights and one for its input. But
+    the first layer's input is the image, which needs no gradient.
+    """
+    return _counted(net, width, num_classes, backward=True)
+
+
+def epoch_flops(recipe: Recipe, images: int, num_classes: int = 10) -> int:
+    """Floating-point operations of one epoch of a recipe's training on so many images, without its tests."""
+    return images * training_flops(recipe.net, recipe.width, num_classes)
+
+
+def _counted(net: str, width: int, num_classes: int, backward: bool) -> int:
+    with torch.device("meta"), torch.random.fork_rng(devices=[]):
+        model = models.build(net, num_classes, width)
+        images, labels = torch.empty(2, 3, 32, 32), torch.zeros(2, dtype=torch.long)  # BatchNorm needs two images
+    counter = FlopCounterMode(display=False)
+    with counter, torch.set_grad_enabled(backward):
+        logits = model(images)
+        if backward:
+            F.cross_entropy(logits, labels).backward()
+    return counter.get_total_flops() // 2

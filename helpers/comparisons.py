@@ -1,0 +1,248 @@
+"""Comparing nets without fooling oneself: means with their intervals, runs needed, nets on the same images."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist, fmean, stdev
+from typing import Any
+
+import numpy as np
+
+from helpers.analysis import Share, wilson
+
+NODES, WEIGHTS = np.polynomial.legendre.leggauss(64)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Several runs of one recipe in short, in the unit of the values.
+
+    Attributes:
+        count: number of runs, n.
+        mean: of the runs.
+        deviation: standard deviation between runs, with n − 1; not a number for a single run.
+        low, high: ends of the interval for the true mean; not numbers for a single run.
+    """
+
+    count: int
+    mean: float
+    deviation: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        """As percentages: "94.10 ± 0.15 % (n = 5, 93.91 to 94.29)", or "94.10 % (one run)"."""
+        if self.count == 1:
+            return f"{100 * self.mean:.2f} % (one run)"
+        interval = f"{100 * self.low:.2f} to {100 * self.high:.2f}"
+        return f"{100 * self.mean:.2f} ± {100 * self.deviation:.2f} % (n = {self.count}, {interval})"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much better one recipe is than another, and what that leaves open.
+
+    Attributes:
+        value: mean of the first minus mean of the second.
+        low, high: ends of its interval; not numbers where a spread is unknown.
+    """
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def verdict(self) -> str:
+        """ "first", "second", or "undecided" where the interval holds 0 or is not known."""
+        return "first" if self.low > 0 else "second" if self.high < 0 else "undecided"
+
+    def __str__(self) -> str:
+        """In percentage points."""
+        if math.isnan(self.low):
+            return f"{100 * self.value:+.2f} points (too few runs for an interval)"
+        return f"{100 * self.value:+.2f} points ({100 * self.low:+.2f} to {100 * self.high:+.2f})"
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Two nets on the same images.
+
+    Attributes:
+        both, only_first, only_second, neither: images that were right.
+        p: of McNemar's exact test: how often two equally good nets would differ at least so much.
+        difference: accuracy of the first minus that of the second, with its interval for paired images.
+    """
+
+    both: int
+    only_first: int
+    only_second: int
+    neither: int
+    p: float
+    difference: Difference
+
+    @property
+    def count(self) -> int:
+        """Number of images."""
+        return self.both + self.only_first + self.only_second + self.neither
+
+
+def t_cdf(t: float, freedom: float) -> float:
+    """Share of Student's t distribution below t.
+
+    With t = √freedom · tan θ the density becomes a power of cos θ (Abramowitz & Stegun 26.7), which Gauss-Legendre
+    quadrature integrates to twelve digits.
+
+    Args:
+        t: any number.
+        freedom: degrees of freedom, at least 1; need not be whole.
+    """
+    angle = math.atan(t / math.sqrt(freedom))
+    area = angle / 2 * float(WEIGHTS @ np.cos(angle * (NODES + 1) / 2) ** (freedom - 1))
+    norm = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(math.pi)
+    return 0.5 + norm * area
+
+
+def t_quantile(share: float, freedom: float) -> float:
+    """The t below which a share of Student's distribution lies.
+
+    Args:
+        share: in [0.5, 1).
+        freedom: as in `t_cdf`.
+
+    Raises:
+        ValueError: another share, or less than one degree of freedom.
+    """
+    if not 0.5 <= share < 1 or not freedom >= 1:
+        raise ValueError(f"need 0.5 <= share < 1 and freedom >= 1, got {share} and {freedom}")
+    high = 1.0
+    while t_cdf(high, freedom) < share:
+        high *= 2
+    low = 0.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if t_cdf(middle, freedom) < share else (low, middle)
+    return high
+
+
+def summarise(values: Sequence[float], level: float = 0.95) -> Summary:
+    """Mean, spread and t-interval of the mean of independent runs.
+
+    Args:
+        values: one per run, such as accuracies in [0, 1].
+        level: how often such intervals hold the true mean, in (0, 1).
+
+    Raises:
+        ValueError: no values.
+    """
+    if not values:
+        raise ValueError("no runs to summarise; give at least one value")
+    count, mean = len(values), fmean(values)
+    if count == 1:
+        return Summary(1, mean, math.nan, math.nan, math.nan)
+    deviation = stdev(values)
+    half = t_quantile(0.5 + level / 2, count - 1) * deviation / math.sqrt(count)
+    return Summary(count, mean, deviation, mean - half, mean + half)
+
+
+def difference(first: Sequence[float], second: Sequence[float], level: float = 0.95) -> Difference:
+    """Difference of two means of independent runs, with the interval of Welch (1947), who lets spreads differ."""
+    a, b = summarise(first), summarise(second)
+    value = a.mean - b.mean
+    if min(a.count, b.count) < 2:
+        return Difference(value, math.nan, math.nan)
+    parts = [side.deviation**2 / side.count for side in (a, b)]
+    error = math.sqrt(sum(parts))
+    if error == 0:
+        return Difference(value, value, value)
+    freedom = sum(parts) ** 2 / sum(part**2 / (side.count - 1) for part, side in zip(parts, (a, b)))
+    half = t_quantile(0.5 + level / 2, freedom) * error
+    return Difference(value, value - half, value + half)
+
+
+def paired_difference(first: Sequence[float], second: Sequence[float], level: float = 0.95) -> Difference:
+    """Mean difference of runs that share something, such as a seed, one by one, with its t-interval.
+
+    Raises:
+        ValueError: the sequences differ in length, or are empty.
+    """
+    if len(first) != len(second):
+        raise ValueError(f"pairs need two equally long sequences, got {len(first)} and {len(second)} runs")
+    found = summarise([a - b for a, b in zip(first, second)], level)
+    return Difference(found.mean, found.low, found.high)
+
+
+def runs_needed(gap: float, deviation: float, power: float = 0.8, level: float = 0.95) -> int:
+    """Runs of each of two recipes that show a true difference, if it is there, with probability `power`.
+
+    A t-test of two samples, by Guenther's correction (1981) of the normal approximation.
+
+    Args:
+        gap: the true difference of the means; deviation: between runs of one recipe, in the same unit.
+        power: chance to find it; level: of the interval that decides; both in (0, 1).
+
+    Raises:
+        ValueError: no gap, or a negative deviation.
+    """
+    if gap == 0 or deviation < 0:
+        raise ValueError(f"need a gap other than 0 and a deviation >= 0, got {gap} and {deviation}")
+    decides, finds = (NormalDist().inv_cdf(share) for share in (0.5 + level / 2, power))
+    return max(2, math.ceil(2 * ((decides + finds) * deviation / gap) ** 2 + decides**2 / 4))
+
+
+def gap_shown(runs: int, deviation: float, power: float = 0.8, level: float = 0.95) -> float:
+    """The smallest true difference that so many runs of each recipe show with probability `power`; see `runs_needed`.
+
+    Raises:
+        ValueError: fewer than two runs.
+    """
+    if runs < 2:
+        raise ValueError(f"one run has no spread; give at least 2 runs, not {runs}")
+    decides, finds = (NormalDist().inv_cdf(share) for share in (0.5 + level / 2, power))
+    return (decides + finds) * deviation * math.sqrt(2 / (runs - decides**2 / 4))
+
+
+def pairing(first: np.ndarray, second: np.ndarray, level: float = 0.95) -> Pairing:
+    """Compare two nets on the same images: McNemar's test (1947) in its exact form.
+
+    Images that both or neither got right say nothing about which net is better. Were both equally good, each of the
+    others would fall to either side as a fair coin does.
+
+    Args:
+        first, second: (N,) bool, whether each image was right; N at least 1.
+
+    Raises:
+        ValueError: the arrays differ in shape, or are empty.
+    """
+    first, second = np.asarray(first, bool), np.asarray(second, bool)
+    if first.shape != second.shape or first.ndim != 1 or not first.size:
+        raise ValueError(f"need right answers of both nets on the same images, (N,), got {first.shape}, {second.shape}")
+    cells = [int((a & b).sum()) for a, b in ((first, second), (first, ~second), (~first, second), (~first, ~second))]
+    won, lost, count = cells[1], cells[2], first.size
+    split, lead = won + lost, won - lost
+    tail = sum(math.comb(split, k) for k in range(min(won, lost) + 1))
+    p = min(1.0, 2 * tail / 2**split)
+    half = NormalDist().inv_cdf(0.5 + level / 2) * math.sqrt(split - lead**2 / count) / count
+    return Pairing(*cells, p, Difference(lead / count, lead / count - half, lead / count + half))
+
+
+def agreement(first: np.ndarray, second: np.ndarray) -> Share:
+    """Share of images to which two nets give the same answer, right or wrong; first, second: (N,) predicted classes."""
+    same = np.asarray(first) == np.asarray(second)
+    return wilson(int(same.sum()), same.size)
+
+
+def judged(row: Mapping[str, Any]) -> float:
+    """Test accuracy of an epoch's judged weights: the averaged ones where the run keeps them."""
+    averaged = row.get("ema_test_accuracy")
+    return row["test_accuracy"] if averaged is None else averaged
+
+
+def epoch_reaching(history: Sequence[Mapping[str, Any]], accuracy: float) -> int | None:
+    """The first epoch whose judged test accuracy is at least `accuracy`, counted from 1; None where there is none."""
+    return next((number for number, row in enumerate(history, 1) if judged(row) >= accuracy), None)
+
+
+def seconds_to(history: Sequence[Mapping[str, Any]], accuracy: float) -> float | None:
+    """Wall time until an accuracy was first reached, tests included; None where it never was."""
+    epoch = epoch_reaching(history, accuracy)
+    return None if epoch is None else float(sum(row["seconds"] for row in history[:epoch]))

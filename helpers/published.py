@@ -1,0 +1,211 @@
+"""What is known of full runs: those published in images/, those of the own run store, and what others claimed."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from helpers import recipes, runs
+from helpers.answers import Answers
+
+IMAGES = Path(__file__).resolve().parent.parent / "images"
+KEY = ("dataset", "profile", "recipe", "seed")
+TEXTS = {  # columns of results.csv that hold no numbers; a commit such as 12345e67 would pass for one
+    *KEY[:3],
+    *("net", "schedule", "transforms", "statistics", "overridden", "decides_on", "weights", "device", "loader"),
+    *("commit", "date", "python", "torch", "torchvision", "albumentations", "numpy"),
+}
+Row = dict[str, Any]
+Key = tuple[str, str, int]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The accuracy that a published project reported.
+
+    Attributes:
+        source: owner/repository, and its session.
+        accuracy: on the test set, in [0, 1].
+        chosen: which epoch it is of, and by what it was chosen.
+    """
+
+    source: str
+    accuracy: float
+    chosen: str
+
+
+def _claim(recipe: str, source: str, chosen: str) -> Claim:
+    return Claim(source, recipes.RECIPES[recipe].claim / 100, chosen)
+
+
+BEST = "best epoch, chosen on the test set"
+CLAIMS = {
+    name: _claim(name, source, chosen)
+    for name, source, chosen in (
+        ("published-a", "rishabh-bhardwaj-64rr/EVA5, S10", BEST),
+        ("published-b1", "firekind/athena, experiment 1", BEST),
+        ("published-b2", "firekind/athena, experiment 2", BEST),
+        ("published-c", "rohansh-tty/EVA4, S10", "last epoch, which was also its best"),
+        ("published-d", "abksyed/EVA4, S11", f"{BEST}, of 21 of its 24"),
+        ("published-e-step", "vedapragna/EVA_from_S9, S9", "said to be the last epoch"),
+        ("published-e-plateau", "vedapragna/EVA_from_S9, S10", "said to be the last epoch"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class FullRun:
+    """One finished run of the full profile.
+
+    Attributes:
+        facts: its row of results.csv, typed; accuracies in [0, 1], times in seconds.
+        history: one row per epoch, as `RunDirectory.history`.
+        answers: what it said about every test image; None where that was not kept.
+    """
+
+    facts: Row
+    history: list[Row]
+    answers: Answers | None = None
+
+    @property
+    def recipe(self) -> str:
+        """Name of its recipe, overrides included."""
+        return self.facts["recipe"]
+
+    @property
+    def seed(self) -> int:
+        """Its seed."""
+        return self.facts["seed"]
+
+    @property
+    def accuracy(self) -> float:
+        """The headline: test accuracy of the judged weights after the last epoch, in [0, 1]."""
+        return self.facts["test_accuracy"]
+
+    @property
+    def best(self) -> float:
+        """Test accuracy of the best epoch, which was chosen on the test set: only to compare with claims that were."""
+        return self.facts["best_test_accuracy"]
+
+
+def full_runs(dataset: str = "cifar10", images: Path = IMAGES, root: Path | None = None) -> list[FullRun]:
+    """Every full run on a data set: those of the run store, and the published ones that it does not have.
+
+    Args:
+        dataset: "cifar10" or "shapes10".
+        images: folder of the published data; it may lack all of them.
+        root: the run store, default `runs.runs_root()`.
+
+    Returns:
+        In the order of recipes and seeds.
+    """
+    found = {**read_published(images), **read_store(root)}
+    order = list(recipes.RECIPES)
+    known = [run for (name, _, _), run in found.items() if name == dataset]
+    return sorted(known, key=lambda run: (_place(run.recipe, order), run.recipe, run.seed))
+
+
+def by_recipe(given: list[FullRun]) -> dict[str, list[FullRun]]:
+    """Runs by the name of their recipe, in their order."""
+    groups: dict[str, list[FullRun]] = {}
+    for run in given:
+        groups.setdefault(run.recipe, []).append(run)
+    return groups
+
+
+def read_published(images: Path = IMAGES) -> dict[Key, FullRun]:
+    """The runs of results.csv with their curves and answers, by data set, recipe and seed."""
+    curves: dict[Key, list[Row]] = {}
+    for row in read_table(images / "curves.csv"):
+        curves.setdefault(key_of(row), []).append({name: row[name] for name in row if name not in KEY})
+    answers = read_answers(images / "predictions.npz")
+    rows = {key_of(row): row for row in read_table(images / "results.csv")}
+    return {key: FullRun(row, curves.get(key, []), answers.get(key)) for key, row in rows.items()}
+
+
+def read_store(root: Path | None = None) -> dict[Key, FullRun]:
+    """The finished full runs of the run store, by data set, recipe and seed."""
+    found = {}
+    for directory in runs.finished_runs(root):
+        record = directory.record()
+        if record and record["profile"] == "full":
+            row = flat(record)
+            found[key_of(row)] = FullRun(row, directory.history() or [], directory.test_answers())
+    return found
+
+
+def read_table(path: Path) -> list[Row]:
+    """Rows of a CSV file of images/, typed: numbers as int or float, absent values as None; none if it is missing."""
+    return parse_table(path.read_text(encoding="utf-8")) if path.is_file() else []
+
+
+def parse_table(text: str) -> list[Row]:
+    """Rows of such a file's text, typed."""
+    rows = csv.DictReader(io.StringIO(text, newline=""))
+    return [{name: _typed(name, value) for name, value in row.items()} for row in rows]
+
+
+def read_answers(path: Path) -> dict[Key, Answers]:
+    """The answers of every published run; none if the file is missing."""
+    if not path.is_file():
+        return {}
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    found = {}
+    for name in arrays:
+        dataset, recipe, seed, kind = (name.split("/") + ["", "", ""])[:4]
+        if kind == "predicted":
+            rest = arrays[f"{dataset}/{recipe}/{seed}/confidence"], arrays[f"{dataset}/labels"]
+            found[dataset, recipe, int(seed)] = Answers(arrays[name], *rest)
+    return found
+
+
+def answer_arrays(given: Mapping[Key, Answers]) -> dict[str, np.ndarray]:
+    """Answers as the arrays of predictions.npz: "DATASET/RECIPE/SEED/predicted", ".../confidence", "DATASET/labels".
+
+    Raises:
+        ValueError: two runs on one data set saw other test images.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    for (dataset, recipe, seed), answers in given.items():
+        labels = arrays.setdefault(f"{dataset}/labels", answers.labels)
+        if not np.array_equal(labels, answers.labels):
+            raise ValueError(f"{recipe}, seed {seed}: its test images on {dataset} are not those of the other runs")
+        arrays[f"{dataset}/{recipe}/{seed}/predicted"] = answers.predicted
+        arrays[f"{dataset}/{recipe}/{seed}/confidence"] = answers.confidence
+    return arrays
+
+
+def flat(record: Mapping[str, Any]) -> Row:
+    """A run's record as one flat row: its key, every field of its recipe, what came of it, and the versions used."""
+    recipe = {name: value for name, value in record["recipe"].items() if name != "name"}
+    recipe = {name: json.dumps(value) if isinstance(value, list | tuple) else value for name, value in recipe.items()}
+    key = {name: record["recipe"]["name"] if name == "recipe" else record[name] for name in KEY}
+    plain = {name: value for name, value in record.items() if value is None or isinstance(value, str | int | float)}
+    return {**key, **recipe, **plain, **record.get("versions", {})}
+
+
+def key_of(row: Mapping[str, Any]) -> Key:
+    """Data set, recipe and seed of a row."""
+    return row["dataset"], row["recipe"], int(row["seed"])
+
+
+def _typed(name: str, text: str) -> Any:
+    if text == "":
+        return None
+    if name in TEXTS:
+        return text
+    if text in ("True", "False"):
+        return text == "True"
+    return int(text) if text.lstrip("-").isdigit() else float(text)
+
+
+def _place(recipe: str, order: list[str]) -> int:
+    """Where the recipe, or the one it overrides, stands in the order."""
+    name = recipe.partition("+")[0]
+    return order.index(name) if name in order else len(order)

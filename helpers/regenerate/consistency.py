@@ -1,0 +1,76 @@
+"""Whether the published files say the same: the README's results, results.csv, curves.csv, predictions.npz, weights."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from helpers.regenerate.tables import with_results
+
+TOLERANCE = 5e-4  # five images in ten thousand: another device rounds otherwise where a run was asked again
+Row = dict[str, Any]
+
+
+def disagreements(root: Path) -> list[str]:
+    """What does not fit together among the published files of a repository; empty where all does.
+
+    Args:
+        root: the repository, with README.md and images/.
+    """
+    from helpers import published  # here, since it loads torch
+
+    images = root / "images"
+    rows = published.read_table(images / "results.csv")
+    found = list(_readme(root, rows))
+    runs = published.read_published(images)
+    for key, run in runs.items():
+        found += [f"{'/'.join(map(str, key))}: {fault}" for fault in _run(run)]
+    for name in ("curves.csv", "predictions.npz"):
+        known = _keys_of(images / name)
+        found += [f"{name} has {'/'.join(map(str, key))}, results.csv has not" for key in sorted(known - set(runs))]
+    return found + list(_weights(images / "weights", runs))
+
+
+def _readme(root: Path, rows: list[Row]) -> Iterator[str]:
+    problems: list[str] = []
+    text = (root / "README.md").read_text(encoding="utf-8")
+    if with_results(text, rows, problems) != text:
+        yield "README.md: its table of results is not that of results.csv; publish again"
+    yield from problems
+
+
+def _run(run: Any) -> Iterator[str]:
+    """Faults of one run: its epochs, its answers and its row in results.csv must tell the same accuracy."""
+    from helpers import comparisons
+
+    facts = run.facts
+    if len(run.history) != facts["epochs"]:
+        yield f"curves.csv has {len(run.history)} epochs, results.csv {facts['epochs']}"
+    elif comparisons.judged(run.history[-1]) != facts["test_accuracy"]:
+        yield f"curves.csv ends at {comparisons.judged(run.history[-1])}, results.csv says {facts['test_accuracy']}"
+    if run.answers is None:
+        yield "predictions.npz has no answers of it"
+    elif abs(run.answers.accuracy - facts["test_accuracy"]) > TOLERANCE:
+        yield f"predictions.npz has {run.answers.accuracy} right, results.csv says {facts['test_accuracy']}"
+
+
+def _keys_of(path: Path) -> set[tuple[str, str, int]]:
+    from helpers import published
+
+    if path.suffix == ".npz":
+        return set(published.read_answers(path))
+    return {published.key_of(row) for row in published.read_table(path)}
+
+
+def _weights(folder: Path, runs: dict[Any, Any]) -> Iterator[str]:
+    from helpers import weights
+
+    for net, facts in weights.index(folder).items():
+        path = folder / facts["file"]
+        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != facts["sha256"]:
+            yield f"{path.name} is missing, or has another checksum than {weights.INDEX} says"
+        run = runs.get((facts["dataset"], facts["recipe"], facts["seed"]))
+        if run is None:
+            yield f"the weights of {net} are of {facts['recipe']}, seed {facts['seed']}, which results.csv lacks"
+        elif run.facts["test_accuracy"] != facts["test_accuracy"]:
+            yield f"the weights of {net} claim {facts['test_accuracy']}, results.csv {run.facts['test_accuracy']}"

@@ -1,0 +1,177 @@
+"""Means, intervals, runs needed and paired nets; by hand, by scipy and by simulation."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from helpers import comparisons
+from helpers.comparisons import Difference
+
+ACCURACIES = st.lists(st.floats(0.5, 1.0), min_size=2, max_size=12)
+
+
+@given(st.floats(-40, 40), st.floats(1, 500))
+def test_t_cdf_agrees_with_scipy(t, freedom):
+    assert comparisons.t_cdf(t, freedom) == pytest.approx(stats.t.cdf(t, freedom), abs=1e-10)
+
+
+@given(st.floats(0.5, 0.999), st.floats(1, 500))
+def test_t_quantile_agrees_with_scipy(share, freedom):
+    assert comparisons.t_quantile(share, freedom) == pytest.approx(stats.t.ppf(share, freedom), rel=1e-6, abs=1e-7)
+
+
+@pytest.mark.parametrize("share, freedom", [(0.4, 3), (1.0, 3), (0.9, 0.5)])
+def test_t_quantile_refuses_what_it_cannot(share, freedom):
+    with pytest.raises(ValueError, match="need 0.5 <= share < 1 and freedom >= 1"):
+        comparisons.t_quantile(share, freedom)
+
+
+def test_summary_by_hand():
+    found = comparisons.summarise([0.93, 0.94, 0.95])
+    assert (found.count, found.mean, found.deviation) == (3, pytest.approx(0.94), pytest.approx(0.01))
+    half = 4.302653 * 0.01 / math.sqrt(3)  # t of two degrees of freedom
+    assert (found.low, found.high) == pytest.approx((0.94 - half, 0.94 + half), abs=1e-8)
+    assert str(found) == "94.00 ± 1.00 % (n = 3, 91.52 to 96.48)"
+
+
+def test_a_single_run_is_called_one():
+    found = comparisons.summarise([0.941])
+    assert str(found) == "94.10 % (one run)" and math.isnan(found.deviation) and math.isnan(found.low)
+
+
+def test_no_runs_have_no_mean():
+    with pytest.raises(ValueError, match="at least one value"):
+        comparisons.summarise([])
+
+
+@given(ACCURACIES, st.sampled_from([0.8, 0.95, 0.99]))
+def test_intervals_agree_with_scipy(values, level):
+    found = comparisons.summarise(values, level)
+    if np.ptp(values) > 1e-6:
+        expected = stats.ttest_1samp(values, 0.0).confidence_interval(level)
+        assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-8)
+    assert found.low <= found.mean <= found.high
+
+
+@given(ACCURACIES, ACCURACIES)
+def test_differences_agree_with_scipy(first, second):
+    found = comparisons.difference(first, second)
+    if min(np.ptp(first), np.ptp(second)) > 1e-6:
+        expected = stats.ttest_ind(first, second, equal_var=False).confidence_interval(0.95)
+        assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-7)
+    mirrored = comparisons.difference(second, first)
+    assert (mirrored.low, mirrored.high) == pytest.approx((-found.high, -found.low), abs=1e-12)
+
+
+def test_verdicts():
+    assert Difference(0.02, 0.01, 0.03).verdict == "first"
+    assert Difference(-0.02, -0.03, -0.01).verdict == "second"
+    assert Difference(0.02, -0.01, 0.05).verdict == "undecided"
+    alone = comparisons.difference([0.94], [0.93, 0.92])
+    assert alone.verdict == "undecided" and str(alone) == "+1.50 points (too few runs for an interval)"
+    assert str(Difference(0.002, -0.001, 0.005)) == "+0.20 points (-0.10 to +0.50)"
+    assert comparisons.difference([0.9, 0.9], [0.8, 0.8]).verdict == "first"
+
+
+def test_pairs_share_what_they_share():
+    first, second = [0.90, 0.80, 0.70], [0.89, 0.79, 0.69]
+    assert comparisons.difference(first, second).verdict == "undecided"  # the spread between seeds hides it
+    found = comparisons.paired_difference(first, second)
+    assert found.verdict == "first" and found.value == pytest.approx(0.01)
+    with pytest.raises(ValueError, match="two equally long sequences, got 3 and 1"):
+        comparisons.paired_difference(first, [0.9])
+
+
+def power_of(runs, gap, deviation):
+    """Chance that Welch's test at 95 % finds the gap, by the noncentral t distribution."""
+    freedom, shift = 2 * runs - 2, gap / deviation / math.sqrt(2 / runs)
+    limit = stats.t.ppf(0.975, freedom)
+    return stats.nct.sf(limit, freedom, shift) + stats.nct.cdf(-limit, freedom, shift)
+
+
+@pytest.mark.parametrize("gap, deviation", [(0.1, 0.15), (0.2, 0.15), (0.34, 0.15), (0.13, 0.15), (1.0, 0.9)])
+def test_runs_needed_have_the_power_and_hardly_more(gap, deviation):
+    runs = comparisons.runs_needed(gap, deviation)
+    assert power_of(runs, gap, deviation) > 0.79
+    assert power_of(runs - 2, gap, deviation) < 0.8
+    assert comparisons.runs_needed(-gap, deviation) == runs
+
+
+@given(st.floats(0.05, 2.0), st.floats(0.05, 1.0))
+def test_the_gap_shown_is_the_reverse_of_the_runs_needed(gap, deviation):
+    runs = comparisons.runs_needed(gap, deviation)
+    assert comparisons.gap_shown(runs, deviation) <= gap * (1 + 1e-9)
+    if runs > 2:
+        assert comparisons.gap_shown(runs - 1, deviation) > gap * (1 - 1e-9)
+
+
+@pytest.mark.parametrize("call", [lambda: comparisons.runs_needed(0, 0.1), lambda: comparisons.runs_needed(0.1, -1)])
+def test_runs_needed_refuses_no_gap(call):
+    with pytest.raises(ValueError, match="need a gap other than 0"):
+        call()
+
+
+def test_one_run_shows_nothing():
+    with pytest.raises(ValueError, match="give at least 2 runs, not 1"):
+        comparisons.gap_shown(1, 0.1)
+
+
+def test_pairing_by_hand():
+    first = np.array([1, 1, 1, 1, 1, 1, 0, 0], bool)
+    second = np.array([1, 1, 0, 0, 0, 0, 1, 0], bool)
+    found = comparisons.pairing(first, second)
+    assert (found.both, found.only_first, found.only_second, found.neither, found.count) == (2, 4, 1, 1, 8)
+    assert found.p == pytest.approx(2 * (1 + 5) / 32)  # five coins, at most one of them tails, or heads
+    assert found.difference.value == pytest.approx(3 / 8)
+
+
+@given(st.integers(0, 400), st.integers(0, 400), st.integers(1, 500))
+def test_pairing_agrees_with_scipy(won, lost, same):
+    first = np.repeat([True, False, True], [won, lost, same])
+    second = np.repeat([False, True, True], [won, lost, same])
+    found = comparisons.pairing(first, second)
+    expected = stats.binomtest(won, won + lost).pvalue if won + lost else 1.0
+    assert found.p == pytest.approx(expected, rel=1e-9)
+    assert comparisons.pairing(second, first).p == found.p
+
+
+def test_the_paired_interval_holds_the_truth_about_as_often_as_it_says():
+    rng, held = np.random.default_rng(0), 0
+    for _ in range(400):
+        kind = rng.choice(4, 1000, p=[0.8, 0.06, 0.04, 0.1])
+        found = comparisons.pairing(kind <= 1, (kind == 0) | (kind == 2)).difference
+        held += found.low <= 0.02 <= found.high
+    assert 0.92 < held / 400 < 0.98
+
+
+@pytest.mark.parametrize("first, second", [([True], [True, False]), ([], []), ([[True]], [[True]])])
+def test_pairing_needs_the_same_images(first, second):
+    with pytest.raises(ValueError, match="on the same images"):
+        comparisons.pairing(np.array(first, bool), np.array(second, bool))
+
+
+def test_agreement_counts_equal_answers_right_or_wrong():
+    found = comparisons.agreement([0, 1, 2, 2], [0, 1, 1, 2])
+    assert (found.hits, found.count) == (3, 4)
+
+
+HISTORY = [
+    {"test_accuracy": 0.5, "ema_test_accuracy": 0.7, "seconds": 10.0},
+    {"test_accuracy": 0.9, "ema_test_accuracy": 0.85, "seconds": 12.0},
+    {"test_accuracy": 0.6, "ema_test_accuracy": 0.91, "seconds": 8.0},
+]
+
+
+@pytest.mark.parametrize("level, epoch, seconds", [(0.7, 1, 10), (0.71, 2, 22), (0.9, 3, 30), (0.95, None, None)])
+def test_time_to_accuracy_counts_the_judged_weights(level, epoch, seconds):
+    assert comparisons.epoch_reaching(HISTORY, level) == epoch
+    assert comparisons.seconds_to(HISTORY, level) == seconds
+
+
+def test_a_run_without_an_average_is_judged_by_its_raw_weights():
+    rows = [{"test_accuracy": 0.5, "ema_test_accuracy": None, "seconds": 1.0}]
+    assert comparisons.judged(rows[0]) == 0.5 and comparisons.seconds_to(rows, 0.5) == 1.0

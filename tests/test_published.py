@@ -1,0 +1,253 @@
+"""Full runs as published and as stored; the README's results; and that a disagreement is found."""
+
+import csv
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fixture_runs import change_record, full_run
+
+from helpers import answers, published, recipes
+from helpers.regenerate.consistency import disagreements
+from helpers.regenerate.publish import PublishError, data, publish_data
+from helpers.regenerate.tables import results_table
+
+ROOT = Path(__file__).resolve().parent.parent
+README = "# S\n<!-- notebooks -->\n<!-- /notebooks -->\n<!-- results -->\n<!-- /results -->\n"
+PROJECT = '[project.urls]\nRepository = "https://github.com/ada/lesson"\n'
+PLUS = ("cifar10", "davidnet-onecycle-plus", 0)
+
+
+@pytest.fixture(scope="module")
+def store(tiny, tmp_path_factory):
+    """Two runs of one recipe, and one of another that decides on test images."""
+    root = tmp_path_factory.mktemp("runs")
+    for seed in (0, 1):
+        full_run(tiny, root, seed=seed)
+    full_run(tiny, root, "published-b1")
+    return root
+
+
+@pytest.fixture(scope="module")
+def once(store, tmp_path_factory):
+    """A repository with nothing but a README, published into."""
+    root = tmp_path_factory.mktemp("repository")
+    (root / "README.md").write_text(README)
+    (root / "pyproject.toml").write_text(PROJECT)
+    publish_data(root, {}, store)
+    return root
+
+
+@pytest.fixture
+def tree(once, tmp_path):
+    """A copy of it to be spoilt."""
+    return shutil.copytree(once, tmp_path / "tree")
+
+
+def files_of(root):
+    return {path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+# --- what is committed
+
+
+def test_what_is_published_here_agrees():
+    assert disagreements(ROOT) == []
+
+
+def test_every_claim_has_its_protocol_and_every_published_recipe_its_claim():
+    claimed = {name for name, recipe in recipes.RECIPES.items() if recipe.claim}
+    assert set(published.CLAIMS) == claimed and len(claimed) == 7
+    assert published.CLAIMS["published-d"].accuracy == pytest.approx(0.892)
+    assert all(claim.source and claim.chosen for claim in published.CLAIMS.values())
+
+
+# --- publishing
+
+
+def test_a_published_run_comes_back_as_it_was(once, store):
+    ours, theirs = published.read_published(once / "images"), published.read_store(store)
+    assert list(ours) == list(theirs) and len(ours) == 3
+    for key, run in ours.items():
+        assert run.facts.items() >= {name: v for name, v in theirs[key].facts.items() if v is not None}.items()
+        assert run.history == theirs[key].history and run.accuracy == theirs[key].accuracy
+        for name, array in vars(theirs[key].answers).items():
+            np.testing.assert_array_equal(getattr(run.answers, name), array)
+        assert run.answers.accuracy == run.accuracy
+
+
+def test_a_row_holds_all_that_is_needed_to_repeat_the_run(once):
+    row = published.read_published(once / "images")[PLUS].facts
+    for name in ("commit", "torch", "numpy", "device", "loader", "n_train", "n_test", "seed", "seconds", "date"):
+        assert name in row
+    values = {name: row[name] for name in recipes.RECIPES[PLUS[1]].to_dict() if name != "name"}
+    values = {**values, "name": row["recipe"], "transforms": json.loads(row["transforms"]), "overridden": []}
+    again = recipes.from_dict(values)
+    assert again.max_lr == 0.05 and again.transforms == recipes.RECIPES[PLUS[1]].transforms and again.nesterov is True
+
+
+def test_publishing_again_changes_no_byte(tree, store):
+    before = files_of(tree)
+    publish_data(tree, {}, store)
+    assert files_of(tree) == before
+    assert {"images/results.csv", "images/curves.csv", "images/predictions.npz"} <= {str(path) for path in before}
+
+
+def test_runs_of_another_machine_stay(tree, tiny, tmp_path):
+    full_run(tiny, tmp_path / "there", seed=4)
+    publish_data(tree, {}, tmp_path / "there")
+    assert [seed for _, _, seed in published.read_published(tree / "images")] == [0, 1, 4, 0]
+    assert disagreements(tree) == []
+
+
+def test_an_older_run_is_asked_again(tree, store, tiny, tmp_path, monkeypatch):
+    older = shutil.copytree(store, tmp_path / "older")
+    path = older / "cifar10/full/davidnet-onecycle-plus/seed-0/test_answers.npz"
+    kept = path.read_bytes()
+    path.unlink()
+    monkeypatch.setattr("helpers.datasets.load", lambda *_: tiny)
+    monkeypatch.setattr("helpers.training.Setting.splits", lambda self: {"test": tiny.test})
+    publish_data(tree, {}, older)
+    assert path.read_bytes() == kept and disagreements(tree) == []
+
+
+def test_runs_on_other_test_images_are_refused():
+    one = answers.Answers(np.zeros(2, np.uint8), np.ones(2, np.float16), np.zeros(2, np.uint8))
+    other = answers.Answers(np.zeros(2, np.uint8), np.ones(2, np.float16), np.ones(2, np.uint8))
+    with pytest.raises(ValueError, match="r, seed 1: its test images on d are not those of the other runs"):
+        published.answer_arrays({("d", "r", 0): one, ("d", "r", 1): other})
+
+
+def test_without_markers_nothing_is_written(tmp_path, store):
+    (tmp_path / "README.md").write_text("# bare\n")
+    (tmp_path / "pyproject.toml").write_text(PROJECT)
+    with pytest.raises(PublishError, match="lacks the markers <!-- results -->"):
+        publish_data(tmp_path, {}, store)
+    assert {path.name for path in tmp_path.iterdir()} == {"README.md", "pyproject.toml"}
+
+
+def test_a_run_without_answers_and_weights_is_named_and_nothing_is_written(tree, store, tmp_path):
+    broken = shutil.copytree(store, tmp_path / "broken")
+    for name in ("test_answers.npz", "checkpoint.pt"):
+        (broken / "cifar10/full/published-b1/seed-0" / name).unlink()
+    before = files_of(tree)
+    with pytest.raises(PublishError, match="published-b1/seed-0 .* its checkpoint.pt is gone"):
+        publish_data(tree, {}, broken)
+    assert files_of(tree) == before
+
+
+def test_no_full_runs_no_data(tmp_path):
+    assert data(tmp_path, tmp_path / "runs") == {}
+    assert published.full_runs(images=tmp_path, root=tmp_path) == []
+
+
+def test_the_store_comes_before_what_is_published_and_both_are_in_order(tree, store, tiny, tmp_path):
+    mine = tmp_path / "mine"
+    full_run(tiny, mine, "davidnet-onecycle", 2)
+    full_run(tiny, mine, seed=1)
+    change_record(mine, {"test_accuracy": 0.123}, seed=1)
+    found = published.full_runs(images=tree / "images", root=mine)
+    assert [(run.recipe, run.seed) for run in found] == [
+        ("davidnet-onecycle", 2),
+        ("davidnet-onecycle-plus", 0),
+        ("davidnet-onecycle-plus", 1),
+        ("published-b1", 0),
+    ]
+    assert found[2].accuracy == 0.123
+    assert [len(group) for group in published.by_recipe(found).values()] == [1, 2, 1]
+    assert published.full_runs("shapes10", tree / "images", mine) == []
+
+
+# --- the table
+
+
+def cells(table, name):
+    row = next(line for line in table.splitlines() if line.startswith(f"| `{name}` |"))
+    return [cell.strip() for cell in row.strip("|").split("|")]
+
+
+def test_the_table_tells_every_recipe_and_what_was_not_run(once):
+    table = results_table(published.read_table(once / "images/results.csv"))
+    assert re.findall(r"^\| `([^`]+)`", table, re.MULTILINE) == list(recipes.RECIPES)
+    rows = published.read_published(once / "images")
+    mean = 50 * sum(rows["cifar10", "davidnet-onecycle-plus", seed].accuracy for seed in (0, 1))
+    plus = cells(table, "davidnet-onecycle-plus")
+    assert plus[1:3] == ["davidnet, 2", "2"] and plus[3].startswith(f"{mean:.2f} ± ") and "(n = 2, " in plus[3]
+    assert plus[3].endswith("averaged weights") and plus[5] == "" and plus[6] == "nothing"
+    theirs = cells(table, "published-b1")
+    assert theirs[3].endswith("% (one run), raw weights") and theirs[6] == "test images, as theirs did"
+    assert theirs[4] == "91.86 % (best epoch, chosen on the test set)" and theirs[5].endswith("(one run)")
+    assert cells(table, "published-c")[2:5] == ["0", "not run", "88.91 % (last epoch, which was also its best)"]
+
+
+def test_an_ablation_stands_below_its_recipe_and_other_data_sets_nowhere():
+    row = {"dataset": "cifar10", "profile": "full", "recipe": "davidnet-onecycle-plus+ema_epochs=0", "seed": 0}
+    row |= {"net": "davidnet", "epochs": 24, "decides_on": None, "test_accuracy": 0.93, "best_test_accuracy": 0.93}
+    row |= {"seconds": 3600, "device": "cpu", "weights": "raw"}
+    table = results_table([row, {**row, "dataset": "shapes10", "recipe": "x"}, {**row, "profile": "quick"}])
+    names = re.findall(r"^\| `([^`]+)`", table, re.MULTILINE)
+    assert names.index(row["recipe"]) == names.index("davidnet-onecycle-plus") + 1 and "x" not in names
+    assert cells(table, row["recipe"])[2:4] == ["1", "93.00 % (one run), raw weights"]
+    assert cells(table, row["recipe"])[7:] == ["1 h", "cpu"]
+
+
+# --- disagreements
+
+
+def edit_csv(path, change):
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    rows = change(rows) or rows
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def forget_answers(path):
+    known = published.read_answers(path)
+    known.pop(PLUS)
+    path.write_bytes(answers.packed(published.answer_arrays(known)))
+
+
+def spoil_answers(path):
+    known = published.read_answers(path)
+    predicted = np.full_like(known[PLUS].predicted, 99)
+    known[PLUS] = answers.Answers(predicted, known[PLUS].confidence, known[PLUS].labels)
+    path.write_bytes(answers.packed(published.answer_arrays(known)))
+
+
+SPOILT = {
+    "a number in the README": (
+        lambda root: (root / "README.md").write_text((root / "README.md").read_text().replace("(n = 2", "(n = 3")),
+        "README.md: its table of results is not that of results.csv",
+    ),
+    "an accuracy in results.csv": (
+        lambda root: edit_csv(root / "images/results.csv", lambda rows: rows[0].update(test_accuracy="0.99")),
+        "curves.csv ends at",
+    ),
+    "a lost epoch": (
+        lambda root: edit_csv(root / "images/curves.csv", lambda rows: rows[1:]),
+        "davidnet-onecycle-plus/0: curves.csv has 1 epochs, results.csv 2",
+    ),
+    "a lost run": (
+        lambda root: edit_csv(root / "images/results.csv", lambda rows: rows[1:]),
+        "curves.csv has cifar10/davidnet-onecycle-plus/0, results.csv has not",
+    ),
+    "lost answers": (lambda root: forget_answers(root / "images/predictions.npz"), "has no answers of it"),
+    "wrong answers": (lambda root: spoil_answers(root / "images/predictions.npz"), "right, results.csv says"),
+    "damaged weights": (
+        lambda root: (root / "images/weights/davidnet.safetensors").write_bytes(b"x"),
+        "davidnet.safetensors is missing, or has another checksum",
+    ),
+}
+
+
+@pytest.mark.parametrize("spoil, said", SPOILT.values(), ids=SPOILT)
+def test_a_disagreement_is_found(tree, spoil, said):
+    assert disagreements(tree) == []
+    spoil(tree)
+    assert said in "\n".join(disagreements(tree))
