@@ -61,6 +61,7 @@ def test_a_run_leaves_history_steps_record_and_checkpoint(trained, small_recipe)
         "history.csv",
         "record.json",
         "steps.csv",
+        "test_answers.npz",
         "test_right.npy",
     ]
     assert [row["epoch"] for row in history] == [1, 2, 3] and run.history() == history
