@@ -106,8 +106,7 @@ def plot_groups(groups: Mapping[str, Sequence[float]], title: str, ax: Axes | No
     ax = ax or plt.subplots()[1]
     for row, values in enumerate(groups.values()):
         _draw_runs(ax, row, values)
-    names = [f"{name}, n = {len(values)}" for name, values in groups.items()]
-    ax.set_yticks(range(len(groups)), names)
+    ax.set_yticks(range(len(groups)), [f"{name}, n = {len(values)}" for name, values in groups.items()])
     ax.set_ylim(len(groups) - 0.5, -0.5)
     _frame(ax, [value for values in groups.values() for value in values])
     ax.xaxis.set_major_formatter(percent)
