@@ -17,8 +17,9 @@ History = Sequence[Mapping[str, Any]]
 # what progress is measured in: its name on the axis
 SCALES = {
     "epoch": "epoch",
+    "seconds": "seconds, tests included",
     "minutes": "minutes, tests included",
-    "petaflops": "petaflops of training (10¹⁵ operations)",
+    "teraflops": "teraflops of training (10¹² operations)",
 }
 
 
@@ -57,10 +58,10 @@ class Course:
 
     def at(self, scale: str) -> np.ndarray:
         """Where each epoch ends on the scale, (epochs,)."""
-        if scale == "minutes":
-            return np.cumsum([row["seconds"] for row in self.history]) / 60
+        if scale in ("seconds", "minutes"):
+            return np.cumsum([row["seconds"] for row in self.history]) / (60 if scale == "minutes" else 1)
         epochs = np.arange(1, len(self.history) + 1)
-        return epochs * self.flops / 1e15 if scale == "petaflops" else epochs
+        return epochs * self.flops / 1e12 if scale == "teraflops" else epochs
 
     @property
     def accuracy(self) -> np.ndarray:
@@ -105,8 +106,7 @@ def plot_groups(groups: Mapping[str, Sequence[float]], title: str, ax: Axes | No
     ax = ax or plt.subplots()[1]
     for row, values in enumerate(groups.values()):
         _draw_runs(ax, row, values)
-    names = [f"{name}, n = {len(values)}" for name, values in groups.items()]
-    ax.set_yticks(range(len(groups)), names)
+    ax.set_yticks(range(len(groups)), [f"{name}, n = {len(values)}" for name, values in groups.items()])
     ax.set_ylim(len(groups) - 0.5, -0.5)
     _frame(ax, [value for values in groups.values() for value in values])
     ax.xaxis.set_major_formatter(percent)
@@ -125,14 +125,17 @@ def plot_power(deviations: Mapping[str, float], marks: Sequence[float], title: s
     ax = ax or plt.subplots()[1]
     runs = np.arange(2, 101)
     for (name, deviation), colour in zip(deviations.items(), style.CYCLE):
-        gaps = [100 * comparisons.gap_shown(int(count), deviation) for count in runs]
-        ax.plot(runs, gaps, color=colour, label=f"{name}: ± {100 * deviation:.2f} points")
+        shown = [100 * comparisons.gap_shown(int(count), deviation) for count in runs]
+        ax.plot(runs, shown, color=colour, label=f"{name}: ± {100 * deviation:.2f} points")
     for mark in marks:
         ax.axhline(100 * mark, color=style.GREY, linestyle=":")
         ax.annotate(f"{100 * mark:.1f} points", (100, 100 * mark), (0, 3), textcoords="offset points", ha="right")
     ax.set(xscale="log", yscale="log", title=title)
     ax.set_xticks([2, 3, 5, 10, 20, 50, 100], ["2", "3", "5", "10", "20", "50", "100"])
-    ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    ticks = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
+    ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    gaps = [comparisons.gap_shown(count, deviation) for deviation in deviations.values() for count in (2, 100)]
+    ax.set_ylim(80 * min(gaps), 130 * max(gaps))
     ax.minorticks_off()
     ax.legend()
     ax.set(xlabel="runs of each of the two recipes", ylabel="difference shown, points")

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import fixture_notebooks as fixtures
 import nbformat
@@ -290,6 +291,14 @@ def test_another_profile_or_data_set_outdates_all(runner, monkeypatch):
         monkeypatch.setattr(cli, "survey", lambda *_, other=other, **__: other)
         runner()
         assert len(names_run()) == 4
+
+
+def test_a_new_full_run_outdates_only_what_compares_runs(runner, monkeypatch):
+    edit(runner.root / "notebooks/03_train.ipynb", lambda node: node.metadata.helpers.update(compares=True))
+    runner()
+    monkeypatch.setattr(cli, "survey", lambda *_, **__: replace(fixtures.SURVEY, full_runs="one more"))
+    runner("--only", "01", "02", "03")
+    assert names_run() == ["03_train"]
 
 
 def test_helper_sources_and_versions_are_part_of_the_fingerprint(tmp_path, monkeypatch):

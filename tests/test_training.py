@@ -5,6 +5,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import PYTHON
@@ -83,6 +84,15 @@ def test_a_run_keeps_which_test_images_its_judged_weights_got_right(trained, tin
     assert (training.predict(model, tiny.test, normalize).argmax(1).numpy() == tiny.test.labels).tolist() == right[
         -1
     ].tolist()
+
+
+def test_a_run_keeps_what_its_judged_weights_said_in_the_end(trained, tiny):
+    (model, _, record), run = trained
+    said = run.test_answers()
+    assert said.accuracy == record["test_accuracy"]
+    np.testing.assert_array_equal(said.right, run.test_right()[-1])
+    np.testing.assert_array_equal(said.labels, tiny.test.labels)
+    assert 0.0999 < said.confidence.min() <= said.confidence.max() <= 1  # of ten classes the likeliest
 
 
 def test_a_run_without_an_average_is_judged_by_its_raw_weights(small_recipe, tiny):

@@ -36,12 +36,14 @@ class Notebook:
         node: its content.
         parameters: name and default of what its tagged cell declares.
         needs: prefixes of the notebooks whose runs it uses.
+        compares: whether it shows all full runs that are known, so that a new one outdates it.
     """
 
     path: Path
     node: NotebookNode
     parameters: dict[str, Any]
     needs: tuple[str, ...]
+    compares: bool = False
 
     @property
     def name(self) -> str:
@@ -64,8 +66,9 @@ def read(path: Path) -> Notebook:
         node = nbformat.read(path, as_version=4)
     except (ValueError, OSError) as error:
         raise NotebookError(f"{path.name} cannot be read as a notebook: {error}") from error
-    needs = node.metadata.get("helpers", {}).get("needs", [])
-    return Notebook(path, node, declared(node, path.name), tuple(needs))
+    facts = node.metadata.get("helpers", {})
+    needs, compares = tuple(facts.get("needs", [])), bool(facts.get("compares"))
+    return Notebook(path, node, declared(node, path.name), needs, compares)
 
 
 def tagged(node: NotebookNode, tag: str) -> list[NotebookNode]:

@@ -31,11 +31,13 @@ class Survey:
         profile: "smoke", "quick" or "full".
         dataset: "cifar10" or "shapes10".
         device: what the notebooks compute on, in words.
+        full_runs: digest of the full runs that are known.
     """
 
     profile: str
     dataset: str
     device: str
+    full_runs: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,10 +78,11 @@ def survey(profile: str, dataset: str, download: bool = True) -> Survey:
 
 
 def _survey(profile: str, dataset: str, download: bool) -> Survey:
-    from helpers import datasets, devices, profiles  # here, since they load torch
+    from helpers import datasets, devices, profiles, published  # here, since they load torch
 
     name = datasets.load(dataset, download=download).name
-    return Survey(profiles.resolve_profile(profile).name, name, devices.compute().describe())
+    known = digest([[run.recipe, run.seed, run.accuracy] for run in published.full_runs()])
+    return Survey(profiles.resolve_profile(profile).name, name, devices.compute().describe(), known)
 
 
 def make_plan(
@@ -109,7 +112,8 @@ def make_plan(
         notebook = notebooks[key]
         needs = [tasks[need] for need in notebook.needs]
         parameters = _parameters(notebook, surroundings, values.get(key, {}))
-        mark = digest([code, sources(notebook), parameters, versions(), [need.fingerprint for need in needs]])
+        shown = [surroundings.full_runs] if notebook.compares else []
+        mark = digest([code, sources(notebook), parameters, versions(), [need.fingerprint for need in needs], *shown])
         why = "forced" if force and key in chosen else outdated(notebook, mark, needs, earlier, out)
         tasks[key] = Task(notebook, parameters, mark, why)
     return list(tasks.values())

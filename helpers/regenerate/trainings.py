@@ -99,7 +99,7 @@ class Process:
             return None
         if code == 0 and self.training.record() is not None:
             return self._result("ok")
-        return self._result("failed", self._last_line() or f"the process ended with code {code}")
+        return self._result("failed", self._reason() or f"the process ended with code {code}")
 
     def stop(self, status: str, note: str = "") -> Result:
         """End it; its last finished epoch is kept, and the same call goes on from there."""
@@ -113,9 +113,10 @@ class Process:
             end([*child.children(recursive=True), child])
         self.process.wait()
 
-    def _last_line(self) -> str:
+    def _reason(self) -> str:
+        """The line in which the child says what went wrong: its own error, else whatever it wrote last."""
         lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return lines[-1].split("\r")[-1].strip() if lines else ""
+        return next((line for line in lines if line.startswith("error: ")), lines[-1] if lines else "").strip()
 
     def _result(self, status: str, note: str = "") -> Result:
         seconds, done = round(self.elapsed, 1), self.training.epochs_done()
