@@ -15,6 +15,7 @@ from helpers.progress import EpochBar
 from helpers.training import Setting
 
 Work = Callable[[], Any]
+LEAST_STEPS = 3  # of a cycle
 
 
 class Taken(NamedTuple):
@@ -59,17 +60,15 @@ def forms(compute: Compute) -> dict[str, Form]:
 
 
 def one_step(setting: Setting, form: Form, images: torch.Tensor, labels: torch.Tensor) -> Work:
-    """A function that takes one training step of a setting's net in a form, and waits for its end.
+    """A function that takes one training step of a setting's net in a form, with no average, and waits for its end.
 
     Args:
         images: (B, 32, 32, 3) uint8, as a loader gives them; they are normalised anew in each step.
         labels: (B,) int64.
     """
-    setting = dataclasses.replace(setting, compute=form.compute)
-    recipe, normalize, compute = setting.recipe, setting.normalize, form.compute
-    with devices.seeded(setting.seed):
-        state = engine.TrainState(recipe, len(setting.dataset.classes), 1, compute)
-    truth = labels.to(compute.device)
+    recipe, compute = dataclasses.replace(setting.recipe, ema_epochs=0.0), form.compute
+    setting = dataclasses.replace(setting, recipe=recipe, compute=compute)
+    state, normalize, truth = _fresh(setting, LEAST_STEPS), setting.normalize, labels.to(compute.device)
     state.model.train()
 
     def work() -> None:
@@ -82,8 +81,7 @@ def one_step(setting: Setting, form: Form, images: torch.Tensor, labels: torch.T
 def whole_loop(setting: Setting, split: Images) -> Work:
     """A function that trains a split for an epoch as `training.fit` does: augmentation, schedule, average, bar."""
     loader, normalize, compute = setting.train_loader(split), setting.normalize, setting.compute
-    with devices.seeded(setting.seed):
-        state = engine.TrainState(setting.recipe, len(setting.dataset.classes), len(loader), compute)
+    state = _fresh(setting, max(LEAST_STEPS, len(loader)))
 
     def work() -> None:
         bar = EpochBar(1, 1, len(loader), hidden=True)
@@ -92,6 +90,12 @@ def whole_loop(setting: Setting, split: Images) -> Work:
         compute.synchronize()
 
     return work
+
+
+def _fresh(setting: Setting, steps_per_epoch: int) -> engine.TrainState:
+    """The state before the first step; after its schedule's last one it goes on at the last rate."""
+    with devices.seeded(setting.seed):
+        return engine.TrainState(setting.recipe, len(setting.dataset.classes), steps_per_epoch, setting.compute)
 
 
 def in_turns(
