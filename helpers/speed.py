@@ -12,7 +12,7 @@ from helpers import devices, engine
 from helpers.datasets import Images
 from helpers.devices import Compute
 from helpers.progress import EpochBar
-from helpers.training import Setting
+from helpers.settings import Setting
 
 Work = Callable[[], Any]
 LEAST_STEPS = 3  # of a cycle

@@ -5,7 +5,7 @@ import torch
 
 from helpers import devices, engine, speed
 from helpers.devices import Compute
-from helpers.training import Setting
+from helpers.settings import Setting
 
 
 @pytest.fixture(autouse=True)

@@ -12,8 +12,8 @@ from helpers import devices, models, speed
 from helpers.devices import Compute
 from helpers.engine import make_optimizer
 from helpers.recipes import RECIPES, Recipe
+from helpers.settings import Setting
 from helpers.speed import Form, Work
-from helpers.training import Setting
 
 NAMES = ("davidnet-onecycle-plus", "resnet18-plateau")
 PLAIN, BARE, OURS, LOADER = "plain fp32 NCHW", "bare loop", "ours, the whole loop", "of that, our loader"
