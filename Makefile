@@ -1,6 +1,7 @@
 # make run    set up, then execute the whole series          make full     the published configuration
 # make test   set up, then pass the tests                    make publish  write notebooks, figures and tables back
 # make setup  the set-up alone                               make colab REPO=owner/name  point badges at your fork
+# make bench  measure this machine
 SHELL := /bin/bash
 PYTHON ?= python3
 PROFILE ?= auto
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 REGENERATE := $(BIN)/python -m helpers.regenerate
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: run full publish test setup lint colab clean
+.PHONY: run full publish test setup lint bench colab clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.ready
@@ -29,6 +30,9 @@ test: $(VENV)/.ready-for-tests lint
 lint: $(VENV)/.ready-for-tests
 	$(BIN)/ruff check helpers tests notebooks
 	$(BIN)/ruff format --check helpers tests
+
+bench: $(VENV)/.ready-for-tests
+	$(BIN)/python tests/benchmarks $(ARGS)
 
 setup: $(VENV)/.ready
 

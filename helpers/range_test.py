@@ -15,7 +15,7 @@ from helpers.finder import range_test
 from helpers.loaders import Batch, Normalize, TrainLoader, eval_batches
 from helpers.rate_curves import Curve, Sweep
 from helpers.recipes import Recipe
-from helpers.training import Setting
+from helpers.settings import Setting
 
 
 def default_sweep(profile: str = "auto") -> Sweep:

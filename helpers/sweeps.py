@@ -20,7 +20,7 @@ from helpers.datasets import Dataset
 from helpers.files import write_atomic
 from helpers.rate_curves import NAMES, SCALES, Curve, Sweep, spread, suggest
 from helpers.recipes import Recipe
-from helpers.training import Setting
+from helpers.settings import Setting
 
 PUBLISHED = Path(__file__).resolve().parent.parent / "images" / "range_curves.csv"
 SCHEDULE = ("name", "epochs", "schedule", "max_lr", "min_lr", "peak", "factor", "patience", "every", "ema_epochs")

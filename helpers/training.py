@@ -9,25 +9,23 @@ import json
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
-from helpers import answers, datasets, device_batches, devices, engine, profiles, progress, recipes, runs
+from helpers import answers, datasets, devices, engine, progress, recipes, runs
 from helpers.datasets import Dataset, Images
 from helpers.device_batches import DeviceLoader
 from helpers.devices import Compute
 from helpers.engine import TrainingDiverged, TrainState, check_finite, evaluate, predict, train_epoch, train_step
-from helpers.loaders import Normalize, TrainLoader
+from helpers.loaders import TrainLoader
 from helpers.recipes import Recipe
 from helpers.runs import RunDirectory, RunError
+from helpers.settings import Setting
 
-__all__ = ["Fitted", "TrainingDiverged", "evaluate", "fit", "predict", "train_epoch", "train_step"]
-
-HALF = (0.5, 0.5, 0.5)
+__all__ = ["Fitted", "Setting", "TrainingDiverged", "evaluate", "fit", "predict", "train_epoch", "train_step"]
 
 
 class Fitted(NamedTuple):
@@ -43,71 +41,6 @@ class Fitted(NamedTuple):
     model: nn.Module
     history: list[dict[str, Any]]
     record: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Setting:
-    """All that is fixed during a run: what is trained, on what, and how the arithmetic is done.
-
-    `loader` is one of `device_batches.PATHS`; None leaves the choice to `choose_path`.
-    """
-
-    recipe: Recipe
-    dataset: Dataset
-    profile: str
-    seed: int
-    compute: Compute
-    loader: str | None = None
-
-    @classmethod
-    def of(
-        cls, recipe: Recipe | str, dataset: Dataset | str, profile: str, seed: int, compute: Compute | None = None
-    ) -> "Setting":
-        """Look up names, and cut recipe and data set to the profile."""
-        size = profiles.resolve_profile(profile)
-        if seed < 0:
-            raise ValueError(f"seed must be 0 or more, not {seed}")
-        recipe = recipes.get(recipe) if isinstance(recipe, str) else recipe
-        dataset = datasets.load(dataset) if isinstance(dataset, str) else dataset
-        dataset = dataset.subset(size.n_train, size.n_test)
-        recipe = profiles.under(recipe, size)
-        if recipe.holdout >= len(dataset.train):
-            raise ValueError(f"cannot hold out {recipe.holdout} of {len(dataset.train)} training images")
-        compute = (compute or devices.compute()).suited_to(recipe.width)
-        return cls(recipe, dataset, size.name, seed, compute)
-
-    @property
-    def normalize(self) -> Normalize:
-        """What turns this run's uint8 images into the net's input."""
-        half = self.recipe.statistics == "half"
-        mean, std = (HALF, HALF) if half else (self.dataset.mean, self.dataset.std)
-        return Normalize(mean, std, self.compute)
-
-    @property
-    def loader_path(self) -> str:
-        """Who makes the training batches: "albumentations" or "device"."""
-        return self.loader or device_batches.choose_path(self.recipe.transforms, self.compute)
-
-    def train_loader(self, split: Images) -> TrainLoader | DeviceLoader:
-        """The run's shuffled, augmented batches of a split, by its path."""
-        recipe, mean = self.recipe, self.normalize.mean
-        return device_batches.make_loader(
-            self.loader_path, split, recipe.transforms, mean, recipe.batch_size, self.seed, self.compute
-        )
-
-    def splits(self) -> dict[str, Images]:
-        """The images to train on and to measure: "train", "val" where the recipe holds some out, and "test"."""
-        train, test = self.dataset.train, self.dataset.test
-        if not self.recipe.holdout:
-            return {"train": train, "test": test}
-        kept, held_out = datasets.split_validation(train.labels, self.recipe.holdout)
-        return {"train": train.take(kept), "val": train.take(held_out), "test": test}
-
-    def configuration(self) -> dict[str, Any]:
-        """What must be equal for a run to be continued."""
-        sizes = {"n_train": len(self.dataset.train), "n_test": len(self.dataset.test)}
-        names = {"dataset": self.dataset.name, "profile": self.profile, "seed": self.seed}
-        return {"recipe": self.recipe.to_dict(), **names, **sizes}
 
 
 def fit(

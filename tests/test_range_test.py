@@ -5,7 +5,7 @@ import torch
 from helpers import engine, range_test, recipes
 from helpers.devices import Compute
 from helpers.rate_curves import Sweep
-from helpers.training import Setting
+from helpers.settings import Setting
 
 
 @pytest.fixture(autouse=True)

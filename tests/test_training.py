@@ -11,7 +11,9 @@ import torch
 from conftest import PYTHON
 
 from helpers import datasets, engine, models, recipes, runs, training
+from helpers.device_batches import DeviceLoader
 from helpers.devices import Compute
+from helpers.loaders import Normalize, TrainLoader
 from helpers.training import fit
 
 TRAIN = """
@@ -80,7 +82,7 @@ def test_a_run_keeps_which_test_images_its_judged_weights_got_right(trained, tin
     right = run.test_right()
     assert right.shape == (3, 60) and right.dtype == bool
     assert right.mean(1).tolist() == pytest.approx([row["ema_test_accuracy"] for row in history], abs=1e-12)
-    normalize = training.Normalize(tiny.mean, tiny.std, training.devices.compute().suited_to(8))
+    normalize = Normalize(tiny.mean, tiny.std, training.devices.compute().suited_to(8))
     assert (training.predict(model, tiny.test, normalize).argmax(1).numpy() == tiny.test.labels).tolist() == right[
         -1
     ].tolist()
@@ -123,7 +125,7 @@ def test_a_run_begun_before_right_answers_were_kept_goes_on_without_them(trained
 
 def test_the_returned_net_has_the_recorded_accuracy_and_the_loss_s_scale(trained, tiny):
     (model, _, record), run = trained
-    normalize = training.Normalize(tiny.mean, tiny.std, training.devices.compute().suited_to(8))
+    normalize = Normalize(tiny.mean, tiny.std, training.devices.compute().suited_to(8))
     loss, accuracy = training.evaluate(model, tiny.test, normalize)
     assert accuracy == record["test_accuracy"] and loss == pytest.approx(record["test_loss"], rel=1e-2)
     stored = run.checkpoint()["averaged"]["module"]["head.weight"]
@@ -217,9 +219,9 @@ def test_an_average_of_an_older_version_is_one_clear_error(small_recipe, tiny, m
 
 def test_a_setting_s_loader_follows_the_environment(small_recipe, tiny, monkeypatch):
     setting = training.Setting.of(small_recipe, tiny, "full", 0)
-    assert type(setting.train_loader(tiny.train)) is training.TrainLoader and setting.loader_path == "albumentations"
+    assert type(setting.train_loader(tiny.train)) is TrainLoader and setting.loader_path == "albumentations"
     monkeypatch.setenv("HELPERS_LOADER", "device")
-    assert type(setting.train_loader(tiny.train)) is training.DeviceLoader and setting.loader_path == "device"
+    assert type(setting.train_loader(tiny.train)) is DeviceLoader and setting.loader_path == "device"
 
 
 def test_the_best_weights_survive_a_stop_before_they_are_written(tiny, monkeypatch):

@@ -1,0 +1,35 @@
+"""Training batches per second: albumentations by workers, and whole batches on the device."""
+
+from collections.abc import Mapping
+
+from table import Row, Scale, against, compare, random_images
+
+from helpers.device_batches import DeviceLoader
+from helpers.loaders import TrainLoader
+from helpers.recipes import PAD_CROP_FLIP_CUTOUT
+from helpers.speed import Work
+
+MEAN, BYTES = (0.5, 0.5, 0.5), 32 * 32 * 3
+
+
+def measure(scale: Scale, yardsticks: Mapping[str, float]) -> list[Row]:
+    """An epoch of each loader; the yardstick is to read and write every image once."""
+    count, batch = scale.size(12_800, 32), scale.size(512, 8)
+    split, works = random_images(count), {}
+    for workers in (0, 1, 2):
+        loader = TrainLoader(split, PAD_CROP_FLIP_CUTOUT, MEAN, batch, workers=workers)
+        works[f"albumentations, {workers} workers"] = _epoch(loader, scale)
+    fast = DeviceLoader(split, PAD_CROP_FLIP_CUTOUT, MEAN, batch, device=scale.compute.device)
+    works[f"whole batches on {scale.compute.device}"] = _epoch(fast, scale)
+    amounts = dict.fromkeys(works, count)
+    rows = compare(f"Loader: pad, crop, flip, cutout, batch {batch}", works, scale.rounds, amounts, "image")
+    return [against(row, 2 * BYTES * count, yardsticks, "copy") for row in rows]
+
+
+def _epoch(loader: TrainLoader | DeviceLoader, scale: Scale) -> Work:
+    def run() -> None:
+        for _ in loader.epoch(0):
+            pass
+        scale.compute.synchronize()
+
+    return run
