@@ -61,14 +61,15 @@ def grown(scale: Scale, what: str, name: str) -> float:
     make = makers(scale)[what][name]
     if scale.compute.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
-        _twice(make())
+        _twice(make(), name)
         return torch.cuda.max_memory_allocated() / 2**20
     before = _status("VmRSS")
-    _twice(make())
+    _twice(make(), name)
     return _status("VmHWM") - before
 
 
-def _twice(work: Work) -> None:
+def _twice(work: Work, name: str) -> None:
+    steps.memory_rules().get(name, lambda: None)()
     work()
     work()
 
