@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,6 +61,23 @@ class Result:
     def to_dict(self) -> dict[str, Any]:
         """As plain values."""
         return asdict(self)
+
+
+def launch(
+    command: Sequence[str], variables: Mapping[str, str], log: Path, folder: Path | None = None
+) -> subprocess.Popen:
+    """Start a process whose whole output goes to a log, with this environment, in a folder."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as file:
+        return subprocess.Popen(
+            command,
+            cwd=folder,
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C reaches the runner alone, which then ends its processes in order
+        )
 
 
 def environment(jobs: int, runs_root: Path) -> dict[str, str]:
@@ -118,19 +136,11 @@ class Execution:
         job = {"source": str(source.resolve()), "parameters": parameters}
         write_atomic(self.folder / "job.json", json.dumps(job))
         self.log = out / "logs" / f"{self.name}.log"
-        self.log.parent.mkdir(exist_ok=True)
         self.started = datetime.now(UTC)
         self._clock = time.monotonic()
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "helpers.regenerate.execution", str(self.folder.resolve())],
-                cwd=out,
-                env={**environment, "HELPERS_RUNS_USED": str((self.folder / USES).resolve())},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C reaches the runner alone, which then ends its notebooks in order
-            )
+        command = [sys.executable, "-m", "helpers.regenerate.execution", str(self.folder.resolve())]
+        variables = {**environment, "HELPERS_RUNS_USED": str((self.folder / USES).resolve())}
+        self.process = launch(command, variables, self.log, out)
 
     @property
     def elapsed(self) -> float:

@@ -1,6 +1,5 @@
 """Recipes × seeds, each trained by a process of its own: python -m helpers.regenerate --sweep RECIPE … --seeds K …"""
 
-import subprocess
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -14,7 +13,7 @@ import psutil
 from helpers.regenerate.batch import DONE, Batch, Display, until_signalled
 from helpers.regenerate.notebooks import NotebookError
 from helpers.regenerate.planning import Survey, Task
-from helpers.regenerate.processes import Result, end, environment
+from helpers.regenerate.processes import Result, end, environment, launch
 from helpers.regenerate.report import columns, shown
 from helpers.regenerate.words import in_words
 
@@ -71,16 +70,7 @@ class Process:
     def __init__(self, training: Training, command: Sequence[str], variables: dict[str, str], log: Path):
         self.training, self.name, self.log = training, training.name, log
         self.started, self._clock = datetime.now(UTC), time.monotonic()
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("wb") as file:
-            self.process = subprocess.Popen(
-                command,
-                env=variables,
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C reaches the runner alone, which then ends its trainings in order
-            )
+        self.process = launch(command, variables, log)
 
     @property
     def elapsed(self) -> float:
