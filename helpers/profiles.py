@@ -54,13 +54,14 @@ PROFILES = {
         ),
         Profile(
             "quick",
-            n_train=8_000,
+            n_train=7_500,
             n_test=2_000,
             epochs=4,
             side_width=16,
             batch_size=128,
             ema_epochs=0.25,
             steady_lr=0.02,
+            finder_steps=60,
         ),
         Profile("full"),
     )
