@@ -123,7 +123,7 @@ def test_profiles_shorten_and_keep_the_shape():
     assert profiles.under(RECIPES["published-b1"], profiles.PROFILES["quick"]).max_lr == 0.01
     asked = recipes.get("resnet18-plateau", {"max_lr": 0.3})
     assert profiles.under(asked, profiles.PROFILES["quick"]).max_lr == 0.3
-    assert (plateau.epochs, plateau.width, plateau.holdout) == (4, 64, 800)
+    assert (plateau.epochs, plateau.width, plateau.holdout) == (4, 64, 750)
     smoke = profiles.under(RECIPES["davidnet-onecycle-plus"], profiles.PROFILES["smoke"])
     assert (smoke.epochs, smoke.width, smoke.batch_size, smoke.peak) == (2, 8, 64, 5 / 24)
     assert smoke.ema_epochs == 0.25
