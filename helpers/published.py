@@ -196,13 +196,11 @@ def key_of(row: Mapping[str, Any]) -> Key:
 
 
 def _typed(name: str, text: str) -> Any:
-    if text == "":
-        return None
     if name in TEXTS:
-        return text
+        return text or None
     if text in ("True", "False"):
         return text == "True"
-    return int(text) if text.lstrip("-").isdigit() else float(text)
+    return runs.value_of(text)
 
 
 def _place(recipe: str, order: list[str]) -> int:

@@ -195,10 +195,11 @@ def _read_csv(path: Path) -> list[Row] | None:
     if not path.exists():
         return None
     with open(path, newline="", encoding="utf-8") as file:
-        return [{key: _value(text) for key, text in row.items()} for row in csv.DictReader(file)]
+        return [{key: value_of(text) for key, text in row.items()} for row in csv.DictReader(file)]
 
 
-def _value(text: str) -> int | float | None:
+def value_of(text: str) -> int | float | None:
+    """A number as it stands in a CSV file: whole ones as int; None for an empty cell."""
     if text == "":
         return None
     return int(text) if text.lstrip("-").isdigit() else float(text)

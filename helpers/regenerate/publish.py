@@ -22,7 +22,7 @@ from helpers.regenerate.results import (
     merge,
     merged_answers,
 )
-from helpers.regenerate.tables import with_results
+from helpers.regenerate.tables import table_row, with_results
 from helpers.regenerate.words import in_words
 
 BYTES = 500_000
@@ -178,4 +178,4 @@ def _row(notebook: Notebook, repo: str) -> str:
     badge = f"[![Open in Colab]({BADGE})]({COLAB}/{repo}/blob/main/{path})"
     question = notebook.node.metadata.get("helpers", {}).get("question", "")
     cells = [f"[{title}]({path})", badge, question, stamped(notebook.node), headline(notebook.node)]
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return table_row(cells)

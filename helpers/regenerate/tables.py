@@ -44,7 +44,7 @@ def results_table(rows: Iterable[Row]) -> str:
     order = list(recipes.RECIPES)
     names.sort(key=lambda name: (order.index(name.partition("+")[0]), name))
     lines = [_line(name, runs.get(name, [])) for name in names]
-    return "\n".join(map(_cells, [COLUMNS, ["---"] * len(COLUMNS), *lines]))
+    return "\n".join(map(table_row, [COLUMNS, ["---"] * len(COLUMNS), *lines]))
 
 
 def _line(name: str, runs: Sequence[Row]) -> list[str]:
@@ -71,5 +71,6 @@ def _spread(accuracies: Sequence[float]) -> str:
     return str(comparisons.summarise(accuracies))
 
 
-def _cells(cells: Iterable[str]) -> str:
+def table_row(cells: Iterable[str]) -> str:
+    """A row of a Markdown table."""
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

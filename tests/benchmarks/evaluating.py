@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 
 import torch
-from steps import recipes
+from steps import net_and_batch, recipes
 from table import Row, Scale, compare, random_images
 
-from helpers import devices, engine, models
+from helpers import engine
 from helpers.loaders import Normalize, eval_batches
 from helpers.recipes import Recipe
 from helpers.speed import Work
@@ -27,8 +27,7 @@ def measure(scale: Scale, yardsticks: Mapping[str, float]) -> list[Row]:
 def variants(recipe: Recipe, scale: Scale, count: int) -> dict[str, Work]:
     """A bare loop over batches that lie ready, and ours from uint8 images to loss and accuracy."""
     compute = scale.compute.suited_to(recipe.width)
-    with devices.seeded(0):
-        model = compute.place(models.build(recipe.net, 10, recipe.width)).eval()
+    model = net_and_batch(recipe, compute)[0].eval()
     normalize, split = Normalize(HALF, HALF, compute), random_images(count)
     ready = [normalize(images) for images, _ in eval_batches(split)]
 

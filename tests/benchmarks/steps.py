@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping
 import torch
 from table import Row, Scale, against, compare, random_data
 from torch.nn import functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
-from helpers import devices, models, speed
+from helpers import arithmetic, devices, models, speed
 from helpers.devices import Compute
 from helpers.engine import make_optimizer
 from helpers.recipes import RECIPES, Recipe
@@ -29,7 +28,7 @@ def measure(scale: Scale, yardsticks: Mapping[str, float]) -> list[Row]:
         amounts = {name: recipe.batch_size if name == PLAIN else images for name in works}
         what = f"Training step: {recipe.net}, batch {recipe.batch_size}, {scale.compute.describe()}"
         found = compare(what, works, scale.rounds, amounts, "image", memory_rules())
-        flop, precision = flop_per_image(recipe), scale.compute.precision
+        flop, precision = arithmetic.training_flops(recipe.net, recipe.width), scale.compute.precision
         for row, name in zip(found, ("fp32", precision, precision)):
             rows.append(against(row, row.amount * flop, yardsticks, name))
         rows.append(found[-1])
@@ -99,14 +98,6 @@ def bare_loop(recipe: Recipe, compute: Compute, steps: int) -> Work:
         compute.synchronize()
 
     return run
-
-
-def flop_per_image(recipe: Recipe) -> int:
-    """Floating-point operations of the products and convolutions of a step, forward and backward."""
-    model, images, _ = net_and_batch(dataclasses.replace(recipe, batch_size=2), Compute("cpu", "fp32"))
-    with FlopCounterMode(display=False) as counter:
-        model(images).sum().backward()
-    return counter.get_total_flops() // 2
 
 
 def net_and_batch(recipe: Recipe, compute: Compute) -> tuple[torch.nn.Module, torch.Tensor, torch.Tensor]:
