@@ -7,7 +7,6 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from helpers import models
-from helpers.recipes import Recipe
 
 
 @cache
@@ -31,11 +30,6 @@ def training_flops(net: str, width: int = 64, num_classes: int = 10) -> int:
     the first layer's input is the image, which needs no gradient.
     """
     return _counted(net, width, num_classes, backward=True)
-
-
-def epoch_flops(recipe: Recipe, images: int, num_classes: int = 10) -> int:
-    """Floating-point operations of one epoch of a recipe's training on so many images, without its tests."""
-    return images * training_flops(recipe.net, recipe.width, num_classes)
 
 
 def _counted(net: str, width: int, num_classes: int, backward: bool) -> int:

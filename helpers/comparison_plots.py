@@ -1,8 +1,9 @@
 """Figures that compare runs. As in `plots`, each function draws on axes and returns them, and saves nothing."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -87,11 +88,9 @@ def plot_entries(entries: Sequence[Entry], title: str, ax: Axes | None = None) -
     marks.append(("D", "none", style.RED, "published claim"))
     for marker, fill, colour, text in marks:
         ax.plot([], [], marker, mfc=fill, color=colour, label=text)
-    ax.set_yticks(range(len(entries)), [_named(entry) for entry in entries])
-    ax.set_ylim(len(entries) - 0.5, -0.5)
-    _frame(ax, [value for entry in entries for value in (*entry.last, *entry.best, entry.claim) if value is not None])
+    shown = [value for entry in entries for value in (*entry.last, *entry.best, entry.claim) if value is not None]
+    _rows(ax, [_named(entry) for entry in entries], shown)
     ax.xaxis.set_major_formatter(percent)
-    ax.grid(axis="y", visible=False)
     _legend_above(ax, title)
     ax.set_xlabel("test accuracy")
     return ax
@@ -106,11 +105,8 @@ def plot_groups(groups: Mapping[str, Sequence[float]], title: str, ax: Axes | No
     ax = ax or plt.subplots()[1]
     for row, values in enumerate(groups.values()):
         _draw_runs(ax, row, values)
-    ax.set_yticks(range(len(groups)), [f"{name}, n = {len(values)}" for name, values in groups.items()])
-    ax.set_ylim(len(groups) - 0.5, -0.5)
-    _frame(ax, [value for values in groups.values() for value in values])
+    _rows(ax, [f"{name}, n = {len(values)}" for name, values in groups.items()], chain.from_iterable(groups.values()))
     ax.xaxis.set_major_formatter(percent)
-    ax.grid(axis="y", visible=False)
     ax.set(xlabel="test accuracy; bars are 95 % intervals of the means", title=title)
     return ax
 
@@ -203,10 +199,11 @@ def plot_effects(
         ax.plot([100 * value for value in runs[name]], [row] * len(runs[name]), "o", color=style.BLUE, markersize=4)
         ax.plot(100 * effect.value, row, "|", color=style.BLACK, markersize=18, markeredgewidth=2)
     ax.axvline(0, color=style.BLACK, linewidth=1)
-    ax.set_yticks(range(len(effects)), [f"{name}, n = {len(runs[name])}" for name in effects])
-    ax.set_ylim(len(effects) - 0.5, -0.5)
-    _frame(ax, [0, *(100 * value for values in runs.values() for value in values)])
-    ax.grid(axis="y", visible=False)
+    _rows(
+        ax,
+        [f"{name}, n = {len(runs[name])}" for name in effects],
+        [0, *(100 * value for values in runs.values() for value in values)],
+    )
     ax.set(xlabel="percentage points of test accuracy, compared seed by seed", title=title)
     return ax
 
@@ -222,11 +219,15 @@ def _draw_runs(ax: Axes, row: int, values: Sequence[float]) -> None:
     ax.plot(values, [row] * found.count, "o", color=style.BLUE, markersize=5, alpha=0.8, zorder=3)
 
 
-def _frame(ax: Axes, values: Sequence[float]) -> None:
-    """Show all values; an interval of two or three runs may be so wide that it leaves the frame."""
-    if values:
-        margin = 0.25 * (max(values) - min(values)) or 0.01
-        ax.set_xlim(min(values) - margin, max(values) + margin)
+def _rows(ax: Axes, names: Sequence[str], values: Iterable[float]) -> None:
+    """Named rows, the first on top, in a frame that holds all values; the interval of a few runs may leave it."""
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.grid(axis="y", visible=False)
+    shown = list(values)
+    if shown:
+        margin = 0.25 * (max(shown) - min(shown)) or 0.01
+        ax.set_xlim(min(shown) - margin, max(shown) + margin)
 
 
 def _named(entry: Entry) -> str:

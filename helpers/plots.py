@@ -33,9 +33,8 @@ def plot_loss(history: History, about: str, floor: float = 0.0, ax: Axes | None 
     """
     ax = _plot_curves(history, "loss", f"Loss · {about}", "cross-entropy", ax)
     if floor:
-        ax.axhline(floor, color=style.TRAIN, linestyle=":")
-        corner = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "ha": "right"}
-        ax.annotate("floor of the training loss", (1, floor), (0, 4), color=style.TRAIN, fontsize=9, **corner)
+        ax.axhline(floor, color=style.TRAIN, linestyle=":", label="floor of the training loss")
+        ax.legend()
     return ax
 
 

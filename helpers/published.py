@@ -12,6 +12,7 @@ import numpy as np
 
 from helpers import recipes, runs
 from helpers.answers import Answers
+from helpers.runs import RunDirectory
 
 IMAGES = Path(__file__).resolve().parent.parent / "images"
 KEY = ("dataset", "profile", "recipe", "seed")
@@ -131,12 +132,15 @@ def read_published(images: Path = IMAGES) -> dict[Key, FullRun]:
 def read_store(root: Path | None = None) -> dict[Key, FullRun]:
     """The finished full runs of the run store, by data set, recipe and seed."""
     found = {}
-    for directory in runs.finished_runs(root):
-        record = directory.record()
-        if record and record["profile"] == "full":
-            row = flat(record)
-            found[key_of(row)] = FullRun(row, directory.history() or [], directory.test_answers())
+    for directory in stored(root):
+        row = flat(directory.record())
+        found[key_of(row)] = FullRun(row, directory.history() or [], directory.test_answers())
     return found
+
+
+def stored(root: Path | None = None) -> list[RunDirectory]:
+    """Where the run store keeps its finished full runs; shorter ones are no results."""
+    return [run for run in runs.finished_runs(root) if run.record()["profile"] == "full"]
 
 
 def read_table(path: Path) -> list[Row]:

@@ -66,16 +66,25 @@ def load(net: str, folder: Path = FOLDER) -> Published:
     if net not in known:
         raise WeightsError(f"no weights of {net!r} are published; there are: {', '.join(known) or 'none'}")
     facts = known[net]
-    path = folder / facts["file"]
+    stored = _safetensors().load(checked(folder / facts["file"], facts))
+    tensors = {name: _widened(tensor) for name, tensor in stored.items()}
+    try:
+        return Published(restored(facts["net"], facts["width"], facts["num_classes"], tensors), facts)
+    except RuntimeError as error:
+        raise WeightsError(f"{facts['file']} does not fit {net} of width {facts['width']}: {error}") from None
+
+
+def checked(path: Path, facts: Mapping[str, Any]) -> bytes:
+    """The content of a file of weights, whole and as its facts describe it.
+
+    Raises:
+        WeightsError: it is missing, or its checksum is another one.
+    """
     content = path.read_bytes() if path.is_file() else b""
     if hashlib.sha256(content).hexdigest() != facts["sha256"]:
         state = f"has {len(content):,} bytes in place of {facts['bytes']:,}, or others" if content else "is missing"
         raise WeightsError(f"{path.name} {state}: its checksum is wrong; fetch it again with: git checkout -- {path}")
-    tensors = {name: _widened(tensor) for name, tensor in _safetensors().load(content).items()}
-    try:
-        return Published(restored(facts["net"], facts["width"], facts["num_classes"], tensors), facts)
-    except RuntimeError as error:
-        raise WeightsError(f"{path.name} does not fit {net} of width {facts['width']}: {error}") from None
+    return content
 
 
 def restored(net: str, width: int, num_classes: int, state: Mapping[str, torch.Tensor]) -> nn.Module:

@@ -241,7 +241,7 @@ SPOILT = {
     "wrong answers": (lambda root: spoil_answers(root / "images/predictions.npz"), "right, results.csv says"),
     "damaged weights": (
         lambda root: (root / "images/weights/davidnet.safetensors").write_bytes(b"x"),
-        "davidnet.safetensors is missing, or has another checksum",
+        "davidnet.safetensors has 1 bytes in place of",
     ),
 }
 

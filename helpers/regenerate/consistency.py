@@ -1,6 +1,5 @@
 """Whether the published files say the same: the README's results, results.csv, curves.csv, predictions.npz, weights."""
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -66,9 +65,10 @@ def _weights(folder: Path, runs: dict[Any, Any]) -> Iterator[str]:
     from helpers import weights
 
     for net, facts in weights.index(folder).items():
-        path = folder / facts["file"]
-        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != facts["sha256"]:
-            yield f"{path.name} is missing, or has another checksum than {weights.INDEX} says"
+        try:
+            weights.checked(folder / facts["file"], facts)
+        except weights.WeightsError as error:
+            yield str(error)
         run = runs.get((facts["dataset"], facts["recipe"], facts["seed"]))
         if run is None:
             yield f"the weights of {net} are of {facts['recipe']}, seed {facts['seed']}, which results.csv lacks"

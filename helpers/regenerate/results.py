@@ -10,7 +10,6 @@ if TYPE_CHECKING:  # they load torch
     from helpers.answers import Answers
     from helpers.runs import RunDirectory
 
-RUN = ("dataset", "profile", "recipe", "seed")
 Row = dict[str, Any]
 
 
@@ -24,8 +23,12 @@ def collect_runs(runs_root: Path) -> list[Row]:
 
 def collect_curves(runs_root: Path) -> list[Row]:
     """One row per epoch of every finished run: its key and the columns of its history."""
+    from helpers import published  # here, since it loads torch
+
     return [
-        {**{key: row[key] for key in RUN}, **epoch} for row, history in _finished(runs_root) for epoch in history or ()
+        {**{key: row[key] for key in published.KEY}, **epoch}
+        for row, history in _finished(runs_root)
+        for epoch in history or ()
     ]
 
 
@@ -60,13 +63,7 @@ def _full_sweeps(runs_root: Path) -> Iterable[tuple[Row, Row]]:
 def _finished(runs_root: Path) -> Iterable[tuple[Row, list[Row] | None]]:
     from helpers import published
 
-    return ((published.flat(run.record()), run.history()) for run in _full(runs_root))
-
-
-def _full(runs_root: Path) -> "Iterable[RunDirectory]":
-    from helpers import runs  # here, since it loads torch
-
-    return (run for run in runs.finished_runs(runs_root) if run.record()["profile"] == "full")
+    return ((published.flat(run.record()), run.history()) for run in published.stored(runs_root))
 
 
 def merged_answers(path: Path, runs_root: Path) -> bytes | None:
@@ -81,7 +78,7 @@ def merged_answers(path: Path, runs_root: Path) -> bytes | None:
     """
     from helpers import answers, published
 
-    new = {published.key_of(published.flat(run.record())): _answers(run) for run in _full(runs_root)}
+    new = {published.key_of(published.flat(run.record())): _answers(run) for run in published.stored(runs_root)}
     if not new:
         return None
     return answers.packed(published.answer_arrays({**published.read_answers(path), **new}))
@@ -123,11 +120,13 @@ def merge(path: Path, rows: Iterable[Row]) -> str:
         path: the file as it is; it may be missing.
         rows: new rows; all rows of one run together.
     """
+    from helpers import published
+
     new = [{name: _text(value) for name, value in row.items()} for row in rows]
     replaced = {_run(row) for row in new}
     kept = [row for row in _read(path) if _run(row) not in replaced]
     merged = sorted(kept + new, key=_run)  # stable: epochs stay in order
-    names = list(dict.fromkeys([*RUN, *(name for row in merged for name in row)]))
+    names = list(dict.fromkeys([*published.KEY, *(name for row in merged for name in row)]))
     file = io.StringIO()
     writer = csv.DictWriter(file, names, restval="", lineterminator="\n")
     writer.writeheader()
