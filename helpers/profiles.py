@@ -15,6 +15,7 @@ class Profile:
     """How much of a recipe to run; None changes nothing.
 
     Attributes:
+        purpose: what it is for.
         n_train, n_test: images of the data set.
         epochs: at most so many; schedules keep their shape.
         width: channels of the main net's first stage; side_width: of side experiments' nets.
@@ -26,6 +27,7 @@ class Profile:
     """
 
     name: str
+    purpose: str
     n_train: int | None = None
     n_test: int | None = None
     epochs: int | None = None
@@ -42,6 +44,7 @@ PROFILES = {
     for profile in (
         Profile(
             "smoke",
+            "tests",
             n_train=512,
             n_test=256,
             epochs=2,
@@ -54,6 +57,7 @@ PROFILES = {
         ),
         Profile(
             "quick",
+            "a first look without a GPU",
             n_train=7_500,
             n_test=2_000,
             epochs=4,
@@ -63,7 +67,7 @@ PROFILES = {
             steady_lr=0.02,
             finder_steps=60,
         ),
-        Profile("full"),
+        Profile("full", "the published numbers"),
     )
 }
 

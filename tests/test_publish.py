@@ -19,7 +19,7 @@ from helpers.regenerate.publish import BYTES_OF, PublishError, publish, run_time
 from helpers.regenerate.results import collect_curves, collect_runs, merge
 
 PNG = b"\x89PNG of a curve"
-TABLES = "<!-- results -->\nold\n<!-- /results -->\n\n<!-- notebooks -->\nold table\n<!-- /notebooks -->"
+TABLES = "\n\n".join(f"<!-- {t} -->\nold\n<!-- /{t} -->" for t in ("results", "ablations", "profiles", "notebooks"))
 README = f"# Series\n\n{TABLES}\n\nThe end.\n"
 PROJECT = '[project.urls]\nRepository = "https://github.com/ada/lesson"\n'
 ENTRY = {
@@ -173,7 +173,7 @@ def test_all_that_is_wrong_is_listed_at_once(tree):
     change(tree.root / "notebooks/01_look_at_data.ipynb", lambda node: node.cells[0].update(source="# Bare"))
     with pytest.raises(PublishError) as refused:
         tree()
-    assert len(str(refused.value).splitlines()) == 5
+    assert len(str(refused.value).splitlines()) == 7
     for said in ("stderr", "README.md lacks the markers", "01_look_at_data: its first cell lacks the markers"):
         assert said in str(refused.value)
 

@@ -11,12 +11,14 @@ import pytest
 from fixture_runs import change_record, full_run
 
 from helpers import answers, published, recipes
+from helpers.profiles import PROFILES
 from helpers.regenerate.consistency import disagreements
 from helpers.regenerate.publish import PublishError, data, publish_data
-from helpers.regenerate.tables import results_table
+from helpers.regenerate.tables import ablations_table, profiles_table, results_table
 
 ROOT = Path(__file__).resolve().parent.parent
-README = "# S\n<!-- notebooks -->\n<!-- /notebooks -->\n<!-- results -->\n<!-- /results -->\n"
+MARKED = ("notebooks", "results", "ablations", "profiles")
+README = "# S\n" + "".join(f"<!-- {name} -->\n<!-- /{name} -->\n" for name in MARKED)
 PROJECT = '[project.urls]\nRepository = "https://github.com/ada/lesson"\n'
 PLUS = ("cifar10", "davidnet-onecycle-plus", 0)
 
@@ -194,6 +196,30 @@ def test_an_ablation_stands_below_its_recipe_and_other_data_sets_nowhere():
     assert cells(table, row["recipe"])[7:] == ["1 h", "cpu"]
 
 
+def test_single_changes_have_a_table_of_their_own():
+    def row(accuracy, seed, **changes):
+        recipe = recipes.get("davidnet-onecycle-plus", changes)
+        record = {"recipe": recipe.to_dict(), "dataset": "cifar10", "profile": "full", "seed": seed}
+        record |= {"test_accuracy": accuracy, "raw_test_accuracy": accuracy, "weights": "averaged"}
+        return published.flat(record | {"decides_on": None, "seconds": 60, "device": "cpu"})
+
+    rows = [row(0.94, 0), row(0.942, 1), row(0.93, 0, width=32), row(0.931, 1, width=32)]
+    table = ablations_table([*rows, {**row(0.5, 0, max_lr=0.1), "dataset": "shapes10"}])
+    raw, width = table.splitlines()[2:]
+    assert raw.startswith("| `davidnet-onecycle-plus` | raw weights, no average | 2 |")
+    assert "| width 64 → 32 | 2 | 94.10 ± 0.14 % (n = 2, " in width and "| -1.05 points (-1.69 to -0.41) |" in width
+    assert raw.endswith("| +0.00 points (+0.00 to +0.00), undecided |")
+    assert "width" not in results_table(rows) and ablations_table([]) == "None was run yet."
+
+
+def test_the_profiles_table_is_that_of_the_code():
+    table = profiles_table()
+    assert re.findall(r"^\| `([^`]+)`", table, re.MULTILINE) == [*PROFILES, "auto"]
+    quick = next(line for line in table.splitlines() if line.startswith("| `quick`"))
+    assert f"{PROFILES['quick'].n_train:,} training images" in quick and "start at 0.02 at most" in quick
+    assert "| `full` | the published numbers | nothing |" in table
+
+
 # --- disagreements
 
 
@@ -223,7 +249,7 @@ def spoil_answers(path):
 SPOILT = {
     "a number in the README": (
         lambda root: (root / "README.md").write_text((root / "README.md").read_text().replace("(n = 2", "(n = 3")),
-        "README.md: its table of results is not that of results.csv",
+        "README.md: its tables are not those of results.csv",
     ),
     "an accuracy in results.csv": (
         lambda root: edit_csv(root / "images/results.csv", lambda rows: rows[0].update(test_accuracy="0.99")),

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from helpers.regenerate.tables import with_results
+from helpers.regenerate.tables import with_tables
 
 TOLERANCE = 5e-4  # five images in ten thousand: another device rounds otherwise where a run was asked again
 Row = dict[str, Any]
@@ -33,8 +33,8 @@ def disagreements(root: Path) -> list[str]:
 def _readme(root: Path, rows: list[Row]) -> Iterator[str]:
     problems: list[str] = []
     text = (root / "README.md").read_text(encoding="utf-8")
-    if with_results(text, rows, problems) != text:
-        yield "README.md: its table of results is not that of results.csv; publish again"
+    if with_tables(text, rows, problems) != text:
+        yield "README.md: its tables are not those of results.csv and of the profiles; publish again"
     yield from problems
 
 

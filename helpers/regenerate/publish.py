@@ -1,7 +1,6 @@
 """Writing a finished run back into the tree: notebooks, figures, data and the README's tables. All of it or nothing."""
 
 import os
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,13 +21,12 @@ from helpers.regenerate.results import (
     merge,
     merged_answers,
 )
-from helpers.regenerate.tables import table_row, with_results
+from helpers.regenerate.tables import between, table, with_tables
 from helpers.regenerate.words import in_words
 
 BYTES = 500_000
 BYTES_OF = {"06": 1_500_000}  # a page full of images and maps
-TABLE = re.compile(r"(<!-- notebooks -->).*?(<!-- /notebooks -->)", re.DOTALL)
-HEAD = "| Notebook | Colab | Question | Run time | Result |\n|---|---|---|---|---|"
+COLUMNS = ("Notebook", "Colab", "Question", "Run time", "Result")
 BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
 COLAB = "https://colab.research.google.com/github"
 
@@ -164,18 +162,15 @@ def _readme(root: Path, series: Mapping[str, Notebook], results: str | bytes | N
     from helpers import published  # here, since it loads torch
 
     text = (root / "README.md").read_text(encoding="utf-8")
-    if not TABLE.search(text):
-        problems.append("README.md lacks the markers <!-- notebooks --> and <!-- /notebooks --> around its table")
-    rows = [_row(notebook, repository(root)) for notebook in series.values()]
-    text = TABLE.sub(lambda found: "\n".join([found[1], HEAD, *rows, found[2]]), text)
+    notebooks = table(COLUMNS, [_row(notebook, repository(root)) for notebook in series.values()])
+    text = between(text, "notebooks", notebooks, problems)
     known = published.read_table(root / "images/results.csv") if results is None else published.parse_table(results)
-    return with_results(text, known, problems)
+    return with_tables(text, known, problems)
 
 
-def _row(notebook: Notebook, repo: str) -> str:
+def _row(notebook: Notebook, repo: str) -> list[str]:
     path = f"notebooks/{notebook.name}.ipynb"
     title = notebook.name[:2] + " " + notebook.name[3:].replace("_", " ")
     badge = f"[![Open in Colab]({BADGE})]({COLAB}/{repo}/blob/main/{path})"
     question = notebook.node.metadata.get("helpers", {}).get("question", "")
-    cells = [f"[{title}]({path})", badge, question, stamped(notebook.node), headline(notebook.node)]
-    return table_row(cells)
+    return [f"[{title}]({path})", badge, question, stamped(notebook.node), headline(notebook.node)]

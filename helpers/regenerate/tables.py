@@ -1,50 +1,108 @@
-"""The README's table of results, made from results.csv alone."""
+"""The README's tables: results and ablations, made from results.csv alone, and what the profiles change."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from helpers.regenerate.words import in_words
 
-MARKERS = re.compile(r"(<!-- results -->).*?(<!-- /results -->)", re.DOTALL)
+if TYPE_CHECKING:  # they load torch
+    from helpers.profiles import Profile
+    from helpers.published import FullRun
+
 COLUMNS = (
     *("Recipe", "Net, epochs", "Runs", "Test accuracy, last epoch", "Published claim"),
     *("Best epoch on test", "Decides on", "Time of a run", "Device"),
 )
+ABLATION = ("Recipe", "Change", "Seeds", "Without the change", "With it", "Difference, seed by seed")
 DECIDES = {None: "nothing", "validation": "validation images", "test": "test images, as theirs did"}
 Row = Mapping[str, Any]
 
 
-def with_results(readme: str, rows: Iterable[Row], problems: list[str]) -> str:
-    """The README's text with a fresh table between its markers.
+def with_tables(readme: str, rows: Iterable[Row], problems: list[str]) -> str:
+    """The README's text with fresh tables between their markers.
 
     Args:
         readme: the text.
         rows: of results.csv, typed as `published.read_table` does.
-        problems: is told if there are no markers.
+        problems: is told which markers are missing.
     """
-    if not MARKERS.search(readme):
-        problems.append("README.md lacks the markers <!-- results --> and <!-- /results --> around its results")
-    return MARKERS.sub(lambda found: f"{found[1]}\n{results_table(rows)}\n{found[2]}", readme)
+    rows = list(rows)
+    tables = {"results": results_table(rows), "ablations": ablations_table(rows), "profiles": profiles_table()}
+    for name, lines in tables.items():
+        readme = between(readme, name, lines, problems)
+    return readme
+
+
+def between(text: str, name: str, content: str, problems: list[str]) -> str:
+    """The text with something else between the markers <!-- name --> and <!-- /name -->.
+
+    Args:
+        problems: is told if the README, whose text this is, lacks them.
+    """
+    markers = re.compile(rf"(<!-- {name} -->).*?(<!-- /{name} -->)", re.DOTALL)
+    if not markers.search(text):
+        problems.append(f"README.md lacks the markers <!-- {name} --> and <!-- /{name} --> around its {name}")
+    return markers.sub(lambda found: f"{found[1]}\n{content}\n{found[2]}", text)
 
 
 def results_table(rows: Iterable[Row]) -> str:
     """One line per recipe, in Markdown: what full runs on CIFAR-10 gave, beside what was claimed; or "not run".
 
     Args:
-        rows: of results.csv, typed. Overridden recipes follow the recipe that they change.
+        rows: of results.csv, typed. Overridden recipes follow the recipe that they change; those of which
+            `ablations_table` tells are left to it.
     """
-    from helpers import recipes  # here, since it loads torch
+    from helpers import ablations, published, recipes  # here, since they load torch
 
-    runs: dict[str, list[Row]] = {}
-    for row in rows:
-        if (row["dataset"], row["profile"]) == ("cifar10", "full"):
-            runs.setdefault(row["recipe"], []).append(row)
-    names = [*recipes.RECIPES, *(name for name in runs if name not in recipes.RECIPES)]
-    order = list(recipes.RECIPES)
-    names.sort(key=lambda name: (order.index(name.partition("+")[0]), name))
-    lines = [_line(name, runs.get(name, [])) for name in names]
-    return "\n".join(map(table_row, [COLUMNS, ["---"] * len(COLUMNS), *lines]))
+    full, order = _full(rows), list(recipes.RECIPES)
+    runs = {name: [run.facts for run in group] for name, group in published.by_recipe(full).items()}
+    told = {one.changed for one in ablations.ablations(full)} - set(order)
+    names = sorted({*order, *runs} - told, key=lambda name: (order.index(name.partition("+")[0]), name))
+    return table(COLUMNS, [_line(name, runs.get(name, [])) for name in names])
+
+
+def ablations_table(rows: Iterable[Row]) -> str:
+    """One line per single change of a recipe, in Markdown: what it did to the accuracy of full runs on CIFAR-10.
+
+    Args:
+        rows: of results.csv, typed.
+    """
+    from helpers import ablations
+
+    lines = []
+    for one in ablations.ablations(_full(rows)):
+        effect = f"{one.effect}, {one.effect.verdict}" if one.effect.verdict == "undecided" else str(one.effect)
+        lines.append([f"`{one.base}`", one.change, str(len(one.seeds)), *map(str, one.summaries), effect])
+    return table(ABLATION, lines) if lines else "None was run yet."
+
+
+def profiles_table() -> str:
+    """One line per profile, in Markdown: what it is for, and what it makes of a recipe."""
+    from helpers.profiles import PROFILES
+
+    lines = [[f"`{name}`", profile.purpose, _changes(profile)] for name, profile in PROFILES.items()]
+    automatic = ["`auto`", "the default", "`full` on a GPU, else `quick`"]
+    return table(("Profile", "For", "What it changes"), [*lines, automatic])
+
+
+def _changes(profile: "Profile") -> str:
+    amounts = {
+        "training images": profile.n_train,
+        "test images": profile.n_test,
+        "epochs": profile.epochs,
+        "images a batch at most": profile.batch_size,
+    }
+    parts = [f"{amount:,} {name}" for name, amount in amounts.items() if amount]
+    parts += [f"nets of width {profile.width}"] if profile.width else []
+    parts += [f"schedules that only fall start at {profile.steady_lr} at most"] if profile.steady_lr else []
+    return ", ".join(parts) or "nothing"
+
+
+def _full(rows: Iterable[Row]) -> "list[FullRun]":
+    from helpers.published import FullRun
+
+    return [FullRun(row, []) for row in rows if (row["dataset"], row["profile"]) == ("cifar10", "full")]
 
 
 def _line(name: str, runs: Sequence[Row]) -> list[str]:
@@ -69,6 +127,11 @@ def _spread(accuracies: Sequence[float]) -> str:
     from helpers import comparisons
 
     return str(comparisons.summarise(accuracies))
+
+
+def table(columns: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    return "\n".join(map(table_row, [columns, ["---"] * len(columns), *lines]))
 
 
 def table_row(cells: Iterable[str]) -> str:

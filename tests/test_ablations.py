@@ -1,0 +1,85 @@
+"""Single changes found among full runs, by hand-made runs."""
+
+import json
+import math
+
+import pytest
+
+from helpers import ablations, recipes
+from helpers.ablations import FIELDS, worded
+from helpers.published import FullRun, flat
+
+CUTOUT = json.dumps([{"transform": "PadCrop", "padding": 4}, {"transform": "Cutout", "size": 8}])
+CROP = json.dumps([{"transform": "PadCrop", "padding": 4}])
+
+
+def run(accuracy, seed=0, dataset="cifar10", raw=None, name="davidnet-onecycle-plus", **changes):
+    """A full run that is nothing but its facts."""
+    recipe = recipes.get(name, changes)
+    record = {"recipe": recipe.to_dict(), "dataset": dataset, "profile": "full", "seed": seed}
+    record |= {"test_accuracy": accuracy, "raw_test_accuracy": raw if raw is not None else accuracy - 0.01}
+    record |= {"weights": "averaged" if recipe.ema_epochs else "raw"}
+    return FullRun(flat(record), [])
+
+
+def found(*runs):
+    return {(one.base, one.change): one for one in ablations.ablations(runs)}
+
+
+def test_seeds_of_both_are_paired_and_the_others_left_out():
+    whole = [run(0.94, 0), run(0.95, 1), run(0.99, 2)]
+    changed = [run(0.93, 1, label_smoothing=0.0), run(0.90, 0, label_smoothing=0.0), run(0.5, 7, label_smoothing=0.0)]
+    one = found(*whole, *changed)["davidnet-onecycle-plus", "label_smoothing 0.2 → 0"]
+    assert one.seeds == (0, 1) and one.without == (0.94, 0.95) and one.with_it == (0.90, 0.93)
+    assert one.differences == pytest.approx([-0.04, -0.02]) and one.effect.value == pytest.approx(-0.03)
+    assert [side.mean for side in one.summaries] == pytest.approx([0.945, 0.915])
+
+
+def test_the_average_costs_no_run_of_its_own():
+    one = found(run(0.94, 0, raw=0.92), run(0.95, 3, raw=0.94))["davidnet-onecycle-plus", "raw weights, no average"]
+    assert one.seeds == (0, 3) and one.differences == pytest.approx([-0.02, -0.01])
+    assert found(run(0.9, name="davidnet-onecycle")) == {}
+
+
+def test_one_run_of_each_has_no_interval():
+    one = found(run(0.94), run(0.93, width=16))["davidnet-onecycle-plus", "width 64 → 16"]
+    assert (
+        math.isnan(one.effect.low) and one.effect.verdict == "undecided" and str(one.summaries[0]).endswith("(one run)")
+    )
+
+
+def test_a_changed_recipe_may_be_a_base_itself():
+    narrow = run(0.88, width=16)
+    keys = list(found(run(0.94), narrow, run(0.86, width=16, logit_scale=1.0)))
+    base = "davidnet-onecycle-plus"
+    assert keys == [
+        (base, "raw weights, no average"),
+        (base, "width 64 → 16"),
+        (f"{base}+width=16", "raw weights, no average"),
+        (f"{base}+width=16", "logit_scale 0.125 → 1"),
+    ]
+
+
+def test_two_changes_two_variants_and_two_data_sets_are_no_ablations():
+    plus = run(0.94)
+    assert len(found(plus, run(0.9, width=16, label_smoothing=0.0))) == 1  # that of the average
+    assert len(found(run(0.9, max_lr=0.2), run(0.8, max_lr=0.3))) == 0
+    assert len(found(plus, run(0.9, max_lr=0.2, dataset="shapes10"))) == 1
+    assert len(found(plus, run(0.9, seed=1, max_lr=0.2))) == 1
+
+
+def test_two_named_recipes_count_if_one_field_differs():
+    first, second = run(0.91, name="published-b1"), run(0.92, name="published-b2")
+    assert list(found(first, second)) == [("published-b1", "max_lr 0.01 → 0.00933")]
+
+
+@pytest.mark.parametrize(
+    "before, after, said",
+    [(CUTOUT, CROP, "without Cutout"), (CROP, CUTOUT, "with Cutout"), (CUTOUT, "[]", "without PadCrop, Cutout")],
+)
+def test_transforms_in_words(before, after, said):
+    assert worded("transforms", before, after) == said
+
+
+def test_every_field_of_a_recipe_counts_but_its_name():
+    assert set(recipes.get("published-a").to_dict()) - set(FIELDS) == {"name", "claim", "overridden"}
