@@ -382,6 +382,16 @@ def test_jobs_run_side_by_side_but_never_more_and_never_before_their_needs(runne
     assert FakeExecution.most_at_once == 1
 
 
+@pytest.mark.parametrize("profile, cores, most", [("smoke", 8, 2), ("smoke", 1, 1), ("quick", 8, 1)])
+def test_smoke_alone_takes_a_core_per_notebook_unless_told_otherwise(runner, monkeypatch, profile, cores, most):
+    monkeypatch.setattr(cli, "survey", lambda *_, **__: replace(fixtures.SURVEY, profile=profile))
+    monkeypatch.setattr(cli, "cores", lambda: cores)
+    runner()
+    assert FakeExecution.most_at_once == most
+    runner("--force", "--jobs", "1")
+    assert FakeExecution.most_at_once == 1
+
+
 def test_table_index_and_summary_tell_what_ran(runner, capsys):
     runner("--only", "01")
     (runner.out / "logs").mkdir()

@@ -15,11 +15,12 @@ from helpers.regenerate import trainings
 from helpers.regenerate.batch import DONE, Batch, Display, until_signalled
 from helpers.regenerate.notebooks import Notebook, NotebookError, assign, discover, in_order, select
 from helpers.regenerate.planning import Survey, Task, make_plan, survey
-from helpers.regenerate.processes import REPO_ROOT, WORK, Execution, Result, environment
+from helpers.regenerate.processes import REPO_ROOT, WORK, Execution, Result, cores, environment
 from helpers.regenerate.publish import PublishError, publish, publish_data
 from helpers.regenerate.report import describe_plan, describe_result, load_summary, shown, table, write_summary
 
 TIMEOUTS = {"smoke": 600.0, "quick": 3_600.0, "full": 86_400.0}  # seconds per notebook
+SMOKE_JOBS = 4  # at most: each loads the libraries and the data set
 EXIT = {"ok": 0, "failed": 1, "interrupted": 130}
 OWN_OPTIONS = ("profile", "dataset")
 
@@ -65,7 +66,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME=VALUE",
         help="a notebook's parameter, or a sweep's recipe field",
     )
-    add("--jobs", type=_positive_int, default=1, metavar="N", help="notebooks or trainings at a time")
+    add(
+        "--jobs",
+        type=_positive_int,
+        metavar="N",
+        help="notebooks or trainings at a time; default 1, for smoke's notebooks one per core, up to 4",
+    )
     add("--out", type=Path, metavar="DIR", help="folder of the executed notebooks, default runs/notebooks")
     add("--timeout", type=_positive, metavar="SECONDS", help="limit for one notebook, default by profile")
     add("--force", action="store_true", help="run the chosen notebooks even where nothing changed")
@@ -101,7 +107,7 @@ def _sweep(given: argparse.Namespace, root: Path) -> int:
     if given.dry_run:
         sys.stdout.write(trainings.describe(tasks) + "\n")
         return 0
-    return EXIT[trainings.run(tasks, given.set, where, runs_root, given.jobs, Display(sys.stdout))]
+    return EXIT[trainings.run(tasks, given.set, where, runs_root, given.jobs or 1, Display(sys.stdout))]
 
 
 def _publish_data(root: Path) -> int:
@@ -147,6 +153,8 @@ class Call:
         if self.out.resolve() == (root / "notebooks").resolve():
             raise NotebookError("--out is the folder of the sources; --publish writes outputs there, checked")
         self.surroundings: Survey = survey(given.profile, given.dataset, download=not given.dry_run)
+        # nets this small leave cores idle, and much of the time is one core importing libraries
+        self.jobs: int = given.jobs or (min(cores(), SMOKE_JOBS) if self.surroundings.profile == "smoke" else 1)
 
     def _notebooks(self, keys: Iterable[str]) -> list[Notebook]:
         return [self.series[key] for key in keys]
@@ -185,7 +193,7 @@ class Call:
             write_summary(self.out, entries, "running")
             display.line(describe_result(result, self.out))
 
-        batch = Batch(plan, self._start, self.given.jobs, display, ended)
+        batch = Batch(plan, self._start, self.jobs, display, ended)
         with until_signalled() as interruption:
             batch.run(interruption)
         good = all(result.status in DONE for result in batch.results.values())
@@ -197,7 +205,7 @@ class Call:
 
     def _start(self, task: Task) -> Execution:
         timeout = self.given.timeout or TIMEOUTS[self.surroundings.profile]
-        variables = environment(self.given.jobs, self.runs_root)
+        variables = environment(self.jobs, self.runs_root)
         return Execution(task.notebook.path, task.parameters, self.out, variables, timeout)
 
 
