@@ -18,8 +18,8 @@ History = Sequence[Mapping[str, Any]]
 # what progress is measured in: its name on the axis
 SCALES = {
     "epoch": "epoch",
-    "seconds": "seconds, tests included",
-    "minutes": "minutes, tests included",
+    "seconds": "seconds at the median epoch's pace, with its tests",
+    "minutes": "minutes at the median epoch's pace, with its tests",
     "teraflops": "teraflops of training (10¹² operations)",
 }
 
@@ -59,9 +59,9 @@ class Course:
 
     def at(self, scale: str) -> np.ndarray:
         """Where each epoch ends on the scale, (epochs,)."""
-        if scale in ("seconds", "minutes"):
-            return np.cumsum([row["seconds"] for row in self.history]) / (60 if scale == "minutes" else 1)
         epochs = np.arange(1, len(self.history) + 1)
+        if scale in ("seconds", "minutes"):
+            return epochs * comparisons.epoch_seconds(self.history) / (60 if scale == "minutes" else 1)
         return epochs * self.flops / 1e12 if scale == "teraflops" else epochs
 
     @property
@@ -125,7 +125,7 @@ def plot_power(deviations: Mapping[str, float], marks: Sequence[float], title: s
         ax.plot(runs, shown, color=colour, label=f"{name}: ± {100 * deviation:.2f} points")
     for mark in marks:
         ax.axhline(100 * mark, color=style.GREY, linestyle=":")
-        ax.annotate(f"{100 * mark:.1f} points", (100, 100 * mark), (0, 3), textcoords="offset points", ha="right")
+        ax.annotate(f"{100 * mark:.1f} points", (2, 100 * mark), (0, 3), textcoords="offset points")
     ax.set(xscale="log", yscale="log", title=title)
     ax.set_xticks([2, 3, 5, 10, 20, 50, 100], ["2", "3", "5", "10", "20", "50", "100"])
     ticks = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist, fmean, stdev
+from statistics import NormalDist, fmean, median, stdev
 from typing import Any
 
 import numpy as np
@@ -242,7 +242,12 @@ def epoch_reaching(history: Sequence[Mapping[str, Any]], accuracy: float) -> int
     return next((number for number, row in enumerate(history, 1) if judged(row) >= accuracy), None)
 
 
+def epoch_seconds(history: Sequence[Mapping[str, Any]]) -> float:
+    """Median wall time of a run's epochs, tests included: they are the same work, but a machine may have had other."""
+    return median(row["seconds"] for row in history)
+
+
 def seconds_to(history: Sequence[Mapping[str, Any]], accuracy: float) -> float | None:
-    """Wall time until an accuracy was first reached, tests included; None where it never was."""
+    """Time until an accuracy was first reached, at the pace of the median epoch; None where it never was."""
     epoch = epoch_reaching(history, accuracy)
-    return None if epoch is None else float(sum(row["seconds"] for row in history[:epoch]))
+    return None if epoch is None else epoch * epoch_seconds(history)

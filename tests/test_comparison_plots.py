@@ -71,7 +71,7 @@ def test_power_falls_with_the_runs_and_meets_the_runs_needed():
 
 @pytest.mark.parametrize(
     "scale, expected",
-    [("epoch", [1, 2]), ("seconds", [60, 180]), ("minutes", [1, 3]), ("teraflops", [2, 4])],
+    [("epoch", [1, 2]), ("seconds", [90, 180]), ("minutes", [1.5, 3]), ("teraflops", [2, 4])],
 )
 def test_courses_are_judged_weights_over_their_scale(scale, expected):
     course = Course("a", HISTORY, flops=2e12)
