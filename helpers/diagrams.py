@@ -75,9 +75,10 @@ def plot_net(blocks: Sequence[Block], image: np.ndarray | None = None, ax: Axes 
         blocks: from `measure_blocks`.
         image: (32, 32, 3) uint8, drawn as what goes in.
 
-    Block k stands at x = k + 1, so that figures below can share the axis.
+    Block k stands at x = k + 1, so that figures below can share the axis. A square map is drawn as a square: x and y
+    have one scale, and height that is left over stays empty.
     """
-    ax = ax or plt.subplots(figsize=(style.WIDTH, 3.4))[1]
+    ax = ax or plt.subplots(figsize=(style.WIDTH, 2.9))[1]
     tops = [0.0]
     if image is not None:
         tops = [_draw_sheets(ax, 0, [image])]
@@ -89,7 +90,7 @@ def plot_net(blocks: Sequence[Block], image: np.ndarray | None = None, ax: Axes 
             ax.add_patch(FancyArrowPatch((x - 0.585, 0), (x - 0.435, 0), arrowstyle="-|>", mutation_scale=9, color="k"))
         if block.adds_input:
             _draw_shortcut(ax, x, max(tops[-2:]) + 0.05)
-    ax.set(xlim=(-0.55, len(blocks) + 0.55), ylim=(-1.52, 0.78))
+    ax.set(xlim=(-0.55, len(blocks) + 0.55), ylim=(-1.75, 0.85))
     ax.set_axis_off()
     return ax
 
@@ -179,7 +180,7 @@ def _draw_sheets(ax: Axes, x: float, sheets: Sequence[np.ndarray]) -> float:
         away = SHIFT * ((len(sheets) - 1) / 2 - k)
         left, bottom = x + away - width / 2, away - height / 2
         place = (left, left + width, bottom, bottom + height)
-        ax.imshow(sheet, extent=place, cmap=style.SEQUENTIAL, aspect="auto", zorder=2 + k / 10)
+        ax.imshow(sheet, extent=place, cmap=style.SEQUENTIAL, aspect="equal", zorder=2 + k / 10)
         ax.add_patch(Rectangle((left, bottom), width, height, fill=False, color="white", lw=0.8, zorder=2.05 + k / 10))
     return height / 2 + SHIFT * (len(sheets) - 1) / 2
 

@@ -46,10 +46,7 @@ def plot_accuracy(history: History, about: str, ax: Axes | None = None) -> Axes:
 
 
 def plot_raw_and_averaged(history: History, about: str, ax: Axes | None = None) -> Axes:
-    """Test accuracy of the raw weights and, where there is one, of their moving average; the gain is shaded.
-
-    The climb of a long run's first epochs may leave the frame below, for the sake of all that follows.
-    """
+    """Test accuracy of the raw weights and, where there is one, of their moving average; the gain is shaded."""
     ax = ax or plt.subplots()[1]
     epochs, raw, averaged = (column(history, name) for name in ("epoch", "test_accuracy", "ema_test_accuracy"))
     ax.fill_between(epochs, raw, averaged, color=style.AVERAGED, alpha=0.12, linewidth=0)
@@ -57,9 +54,6 @@ def plot_raw_and_averaged(history: History, about: str, ax: Axes | None = None) 
         if np.isfinite(values).any():
             last = f", {values[-1]:.2%} at the end"
             ax.plot(epochs, values, color=colour, marker="o", markersize=5, label=name + last)
-    if len(epochs) >= 8:
-        later = np.concatenate((raw, averaged)).reshape(2, -1)[:, len(epochs) // 8 :]
-        ax.set_ylim(bottom=np.nanmin(later) - 0.02)
     ax.yaxis.set_major_formatter(percent)
     ax.legend(loc="lower right")
     return _labelled(ax, f"Test accuracy · {about}", "accuracy")

@@ -87,11 +87,11 @@ def test_raw_weights_alone(ax):
 
 
 @pytest.mark.parametrize("epochs", [4, 24])
-def test_only_the_climb_of_a_long_run_leaves_the_frame(ax, epochs):
+def test_every_epoch_lies_within_the_frame(ax, epochs):
     history = [{"epoch": k, "test_accuracy": 0.1 + k / 50, "ema_test_accuracy": 0.15 + k / 50} for k in range(epochs)]
     plots.plot_raw_and_averaged(history, ABOUT, ax)
-    bottom = ax.get_ylim()[0]
-    assert bottom < 0.1 if epochs < 8 else bottom == pytest.approx(0.1 + 3 / 50 - 0.02)
+    bottom, top = ax.get_ylim()
+    assert bottom < 0.1 and 0.15 + (epochs - 1) / 50 < top
 
 
 def test_rate_lies_on_its_plan_in_epochs(ax):
@@ -285,6 +285,25 @@ def test_the_drawing_names_every_block_and_its_shape(measured, ax):
     assert "twice:\nconv 3×3\nBatchNorm\nReLU\n+ its input" in drawn
     middles = [(left + right) / 2 for left, right in (image.get_extent()[:2] for image in ax.images)]
     assert {round(middle) for middle in middles} == set(range(len(blocks) + 1)), "a stack at every place"
+
+
+@pytest.mark.parametrize("above", [False, True], ids=["alone", "above bars"])
+def test_square_maps_are_drawn_as_squares(measured, above, caplog):
+    figure, axes = plt.subplots(2, 1, figsize=(9, 7), sharex=True) if above else (None, [None])
+    ax = diagrams.plot_net(measured[1], np.zeros((32, 32, 3), np.uint8), axes[0])
+    if above:
+        diagrams.plot_costs(measured[1], "parameters", axes[1])
+    ax.figure.canvas.draw()
+    maps = [image for image in ax.images if image.get_array().shape[0] == image.get_array().shape[1]]
+    corners = [ax.transData.transform(np.reshape(image.get_extent(), (2, 2)).T) for image in maps]
+    assert len(maps) > 6
+    for (left, bottom), (right, top) in corners:
+        assert right - left == pytest.approx(top - bottom) and right - left > 5
+    if above:  # every stack stays over its bar
+        middle = [axis.transData.transform((3, 0))[0] for axis in axes]
+        assert middle[0] == pytest.approx(middle[1])
+    assert caplog.text == "", "matplotlib would warn of limits that do not fit the scale"
+    plt.close(ax.figure)
 
 
 def test_the_drawing_shows_the_measured_maps(measured, ax):
