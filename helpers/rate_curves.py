@@ -13,6 +13,7 @@ WINDOW = 0.03  # standard deviation of the smoothing window, as a share of the s
 FEWEST = 15  # steps, below which no slope can be told from noise
 BEGUN = 0.1  # share of the fall after which the loss counts as falling
 LOST = 0.5  # share of the fall that is lost again where the loss counts as exploding
+FAR = 1.5  # times the loss of the beginning, above which a net counts as another one afterwards
 LEARNT = 0.03  # gain of accuracy below which the net has learnt nothing
 NAMES = ("onset", "steepest", "valley", "minimum_tenth", "minimum", "divergence")
 
@@ -125,19 +126,25 @@ def suggest(curve: Curve) -> Suggestions:
     """Read a curve.
 
     The loss is smoothed by straight lines fitted around every step, so that no suggestion lags behind as it does with
-    a running average. Its fall is counted from where the sweep began. A curve that is too short, explodes at once or
-    is flat gives no rates, only words.
+    a running average. Its fall is counted from where the sweep began. An exponential sweep is read up to its explosion:
+    it asks what the net bears as it was handed over, and what comes back from an explosion is another net. A linear
+    sweep asks about a net under way, so it is read to its end. A curve that is too short, explodes at once or is flat
+    gives no rates, only words.
     """
     count = curve.finite
     if count < FEWEST:
         return Suggestions(problems=(_why_short(curve),))
     rates, losses = curve.lr[:count], curve.loss[:count]
     values, slopes = smooth(losses)
-    lowest, first = int(values.argmin()), float(losses[:3].mean())  # before the sweep has moved the net
+    first = float(losses[:3].mean())  # before the sweep has moved the net
+    blast = int(np.append(values > FAR * first, True).argmax())  # the first step of an explosion; else count
+    reach = max(blast, 1) if curve.sweep.scale == "exp" else count
+    lowest = int(values[:reach].argmin())
     fall, noise = first - values[lowest], step_noise(losses[: max(lowest + 1, FEWEST)])
     broke = count < len(curve.loss) or len(curve.loss) < curve.sweep.steps
     if lowest < 3 or fall < max(0.02 * abs(first), 1.5 * noise):
-        return Suggestions(problems=(_why_flat(curve, first, broke),))
+        exploded = broke or reach < count or values[-1] > FAR * first
+        return Suggestions(problems=(_why_flat(curve, first, min(blast, count - 1) if exploded else None),))
     falling = slice(_last(values[: lowest + 1] > first - BEGUN * fall), lowest + 1)
     lost = lowest + np.flatnonzero(values[lowest:] > first - (1 - LOST) * fall)
     end = int(lost[0]) if len(lost) else count - 1
@@ -145,7 +152,7 @@ def suggest(curve: Curve) -> Suggestions:
     return Suggestions(
         onset=float(rates[falling.start]),
         steepest=float(rates[falling][slopes[falling].argmin()]),
-        valley=float(rates[valley(values)]),
+        valley=float(rates[valley(values[:reach])]),
         minimum_tenth=float(rates[lowest] / 10),
         minimum=float(rates[lowest]),
         divergence=float(rates[end]) if exploded else None,
@@ -166,7 +173,8 @@ def spread(suggestions: Sequence[Suggestions]) -> dict[str, Spread]:
 def smooth(values: np.ndarray, window: float = WINDOW) -> tuple[np.ndarray, np.ndarray]:
     """Fit a straight line around every step, with Gaussian weights (local linear regression, Cleveland 1979).
 
-    Unlike a running average this shifts nothing to the right, and does not bend at the ends.
+    Unlike a running average this shifts nothing to the right, and does not bend at the ends. Where the values leap, the
+    line may run past all of them; what it says is kept between the lowest and the highest within two deviations.
 
     Args:
         values: (S,) finite.
@@ -177,11 +185,14 @@ def smooth(values: np.ndarray, window: float = WINDOW) -> tuple[np.ndarray, np.n
     """
     steps = np.arange(len(values))
     distance = steps - steps[:, None]
-    weights = np.exp(-0.5 * (distance / max(1.0, window * len(values))) ** 2)
+    width = max(1.0, window * len(values))
+    weights = np.exp(-0.5 * (distance / width) ** 2)
     total, first, second = weights.sum(1), (weights * distance).sum(1), (weights * distance**2).sum(1)
     level, tilt = weights @ values, (weights * distance) @ values
     scale = total * second - first**2
-    return (second * level - first * tilt) / scale, (total * tilt - first * level) / scale
+    fitted, near = (second * level - first * tilt) / scale, abs(distance) <= 2 * width
+    low, high = np.where(near, values, np.inf).min(1), np.where(near, values, -np.inf).max(1)
+    return fitted.clip(low, high), (total * tilt - first * level) / scale
 
 
 def valley(values: np.ndarray) -> int:
@@ -214,17 +225,25 @@ def _last(condition: np.ndarray) -> int:
 
 def _why_short(curve: Curve) -> str:
     if curve.finite < len(curve.loss) or len(curve.loss) < curve.sweep.steps:
-        return _at_once(curve)
+        return _at_once(curve, curve.lr[-1])
     return f"the curve is too short: {curve.finite} steps, and {FEWEST} are the fewest to read a slope from; take more"
 
 
-def _at_once(curve: Curve) -> str:
-    return f"the loss explodes at once, by the rate {curve.lr[-1]:.2g}: lower start_lr, now {curve.lr[0]:.2g}"
+def _at_once(curve: Curve, rate: float) -> str:
+    outlast = f", or raise diverge_at, now {curve.sweep.diverge_at:g}, to see whether it comes back"
+    advice = f"lower start_lr, now {curve.lr[0]:.2g}" + (outlast if curve.sweep.scale == "linear" else "")
+    return f"the loss explodes at once, by the rate {rate:.2g}: {advice}"
 
 
-def _why_flat(curve: Curve, first: float, broke: bool) -> str:
-    if broke or curve.loss[-1] > 1.5 * first:
-        return _at_once(curve)
+def _why_flat(curve: Curve, first: float, blast: int | None) -> str:
+    """Why there is no fall to read; `blast` is the step by which the loss exploded, if it did."""
+    if blast is not None and blast < FEWEST:
+        return _at_once(curve, curve.lr[blast])
+    if blast is not None:
+        return (
+            f"the loss of {first:.3g} hardly falls, or no more than it scatters, before it explodes by the rate "
+            f"{curve.lr[blast]:.2g}: take larger batches, several seeds, or the loss of the training batches"
+        )
     return (
         f"the curve is flat: no rate from {curve.lr[0]:.2g} to {curve.lr[-1]:.2g} lowers the loss of {first:.3g} "
         "beyond its noise; raise end_lr, and check that labels and images belong together"

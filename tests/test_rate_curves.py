@@ -54,6 +54,19 @@ def test_smoothing_equals_weighted_least_squares():
         assert values[at] == pytest.approx(level) and slopes[at] == pytest.approx(slope)
 
 
+def test_smoothing_keeps_to_the_losses_nearby_where_they_leap():
+    losses = np.r_[2.8, 2.7, 2.9, np.linspace(5, 12, 10), np.linspace(12, 2.2, 40), np.full(47, 2.2)]
+    values = smooth(losses)[0]
+    assert values[0] == 2.7  # the lowest of the first seven; a line alone would begin near 1
+    assert values.min() >= 2.2 - 1e-9
+
+
+@given(st.lists(st.floats(0, 100), min_size=2, max_size=60), st.floats(0.01, 0.3))
+def test_smoothing_never_leaves_the_range_of_the_losses(losses, window):
+    values = smooth(np.array(losses), window)[0]
+    assert min(losses) <= values.min() and values.max() <= max(losses)
+
+
 def test_smoothing_does_not_lag_as_a_running_average_does():
     clean, lagging = textbook().loss, [textbook().loss[0]]
     for loss in clean[1:]:
@@ -84,6 +97,7 @@ def test_noise_is_the_scatter_around_a_slow_curve():
         (np.r_[np.linspace(2.3, 12, 20), np.inf], 100, "explodes at once"),
         (2.3 + 0.01 * np.random.default_rng(0).normal(size=100), 100, "flat"),
         (np.full(100, 2.3), 100, "flat"),
+        (np.r_[np.full(60, 2.3), np.linspace(2.3, 40, 30)], 100, "hardly falls, or no more than it scatters"),
         (2.3 + 0.3 * np.random.default_rng(1).normal(size=100), 100, "flat"),
     ],
 )
@@ -91,6 +105,37 @@ def test_what_cannot_be_read_gives_words_and_no_rates(losses, steps, words):
     found = suggest(curve_of(losses, steps=steps))
     assert found.rates() == {} and len(found.problems) == 1
     assert words in found.problems[0]
+
+
+def returning(scale, low):
+    """Falls from 2.3 to 1.8 in 40 steps, leaps to 9, comes back to `low` at step 80, and rises again."""
+    corners = np.interp(np.arange(100), [0, 40, 55, 80, 99], [2.3, 1.8, 9, low, 3])
+    return curve_of(corners, Sweep(0.001, 1.0, 100, scale))
+
+
+def test_an_exponential_sweep_is_not_read_behind_its_explosion():
+    found = suggest(returning("exp", 0.5))
+    rates = Sweep(0.001, 1.0, 100).rates()
+    assert rates[33] < found.minimum < rates[41] and rates[38] < found.divergence < rates[46]
+    assert found.valley < found.minimum and found.problems == ()
+
+
+def test_a_linear_sweep_is_read_to_its_end():
+    rates = Sweep(0.001, 1.0, 100, "linear").rates()
+    assert suggest(returning("linear", 0.5)).minimum == pytest.approx(rates[80], abs=0.03)
+
+
+def test_a_linear_sweep_that_begins_with_a_leap_can_be_read():
+    leap = np.interp(np.arange(120), [0, 2, 10, 30, 60, 119], [2.7, 2.7, 15, 2.5, 2.0, 2.6])
+    found = suggest(curve_of(leap, Sweep(0.001, 1.5, 120, "linear")))
+    assert found.minimum == pytest.approx(0.76, abs=0.05)
+
+
+def test_an_explosion_is_named_by_the_rate_at_which_it_began():
+    late = suggest(curve_of(np.r_[np.full(60, 2.3), np.linspace(2.3, 40, 30)], steps=100))
+    assert any(f"by the rate {rate:.2g}:" in late.problems[0] for rate in Sweep().rates()[58:63])
+    soon = suggest(curve_of(np.r_[np.linspace(2.3, 12, 20), np.inf], Sweep(0.1, 1, 100, "linear")))
+    assert "lower start_lr, now 0.1, or raise diverge_at, now 4" in soon.problems[0]
 
 
 def test_doubts_come_with_the_rates():

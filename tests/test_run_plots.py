@@ -53,6 +53,21 @@ def test_each_cut_has_its_line_and_one_name(ax):
 def test_only_a_wild_first_loss_leaves_the_frame(ax, first, framed):
     run_plots.plot_plateau(schedules.plateau_states([first, 1.0, 0.9], 0.1, 0.5, 0), "test", ABOUT, ax)
     assert (ax.get_ylim()[1] > first) == framed and ax.get_ylim()[1] > 1.0
+    assert 0.85 < ax.get_ylim()[0] < 0.9
+
+
+@pytest.mark.filterwarnings("error")
+def test_two_epochs_have_a_frame(ax):
+    run_plots.plot_plateau(schedules.plateau_states([50.0, 1.0], 0.1, 0.5, 0), "test", ABOUT, ax)
+    low, high = ax.get_ylim()
+    assert 0.9 < low < 1.0 < high < 1.1
+
+
+def test_a_count_is_not_crossed_by_the_line_of_a_cut(ax):
+    run_plots.plot_plateau(STATES, "validation", ABOUT, ax)
+    cut = next(line for line in ax.lines if line.get_linestyle() == ":")
+    for text in ax.texts:
+        assert text.get_bbox_patch().get_facecolor() == (1, 1, 1, 1) and text.zorder > cut.zorder
 
 
 def test_a_held_rate_has_its_levels_written_where_they_begin(ax):
