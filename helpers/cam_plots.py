@@ -187,8 +187,7 @@ def plot_pointing(scores: Mapping[str, Pointing], about: str, quantity: str = "h
         colour = style.GREY if rival else style.BLUE
         ax.plot([found.low, found.high], [row, row], color=colour, linewidth=6, alpha=0.4, solid_capstyle="round")
         ax.plot(found.value, row, "D" if rival else "o", color=colour, markersize=7)
-        paper = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"}  # dashed lines run below it
-        place = {"textcoords": "offset points", "va": "center", "bbox": paper}
+        place = {"textcoords": "offset points", "va": "center", "bbox": style.PAPER}  # over the dashed lines
         ax.annotate(f"{found.value:.1%}", (found.high, row), (9, 0), **place)
         if rival:
             ax.axvline(found.value, color=style.GREY, linestyle="--", linewidth=1, zorder=1)

@@ -42,8 +42,7 @@ def plot_plateau(states: Sequence[PlateauState], split: str, about: str, ax: Axe
     for epoch, state in zip(epochs, states):
         if state.bad:
             place = {"textcoords": "offset points", "ha": "center", "fontsize": 9, "color": style.RED}
-            paper = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"}  # over the line of a cut
-            ax.annotate(str(state.bad), (epoch, state.loss), (0, 6), bbox=paper, **place)
+            ax.annotate(str(state.bad), (epoch, state.loss), (0, 6), bbox=style.PAPER, **place)  # over a cut's line
     ax.margins(y=0.12)  # a count stands above its mark
     later = losses[1:].max(initial=0)
     if losses[0] > 1.5 * later > 0:  # a first epoch at a high rate may lie far above all that follows

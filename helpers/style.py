@@ -19,6 +19,7 @@ CYCLE = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK)
 SEQUENTIAL = "cividis"  # for magnitudes; ordered in lightness and safe for colour-blind readers
 
 VISIBLE = 1.5  # root mean square error of a palette, in grey levels of 255
+PAPER = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"}  # behind a number on a line
 WIDTH = 9.0  # inches: the text width of a rendered notebook and of a README
 
 

@@ -180,7 +180,7 @@ def test_the_table_tells_every_recipe_and_what_was_not_run(once):
     assert plus[1:3] == ["davidnet, 2", "2"] and plus[3].startswith(f"{mean:.2f} ± ") and "(n = 2, " in plus[3]
     assert plus[3].endswith("averaged weights") and plus[5] == "" and plus[6] == "nothing"
     theirs = cells(table, "published-b1")
-    assert theirs[3].endswith("% (one run), raw weights") and theirs[6] == "test images, as theirs did"
+    assert theirs[3].endswith("% (one run), raw weights") and theirs[6] == "test images"
     assert theirs[4] == "91.86 % (best epoch, chosen on the test set)" and theirs[5].endswith("(one run)")
     assert cells(table, "published-c")[2:5] == ["0", "not run", "88.91 % (last epoch, which was also its best)"]
 

@@ -15,7 +15,7 @@ COLUMNS = (
     *("Best epoch on test", "Decides on", "Time of a run", "Device"),
 )
 ABLATION = ("Recipe", "Change", "Seeds", "Without the change", "With it", "Difference, seed by seed")
-DECIDES = {None: "nothing", "validation": "validation images", "test": "test images, as theirs did"}
+DECIDES = {None: "nothing", "validation": "validation images", "test": "test images"}
 Row = Mapping[str, Any]
 
 
