@@ -18,9 +18,9 @@ History = Sequence[Mapping[str, Any]]
 # what progress is measured in: its name on the axis
 SCALES = {
     "epoch": "epoch",
-    "seconds": "seconds at the median epoch's pace, with its tests",
-    "minutes": "minutes at the median epoch's pace, with its tests",
-    "teraflops": "teraflops of training (10¹² operations)",
+    "seconds": "seconds, at the median pace",
+    "minutes": "minutes, at the median pace",
+    "teraflops": "teraflops of training",
 }
 
 
