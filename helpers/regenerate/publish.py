@@ -117,9 +117,13 @@ def run_time(entry: Mapping[str, Any]) -> str:
     given = entry["parameters"]
     how = [f"{given['profile']} profile"] if "profile" in given else []
     how += [given["dataset"]] if "dataset" in given else []
-    before = entry.get("trained_before", {}).values()
+    before: dict[str, list[float]] = {}
+    for use in entry.get("trained_before", {}).values():
+        before.setdefault(use["device"], []).append(use["seconds"])
     words = [f"{in_words(entry['seconds'])} on {entry['device']}", ", ".join(how)]
-    words += [f"and before that {in_words(use['seconds'])} of training, on {use['device']}" for use in before]
+    for device, seconds in before.items():
+        runs = f" in {len(seconds)} runs" if len(seconds) > 1 else ""
+        words.append(f"and before that {in_words(sum(seconds))} of training{runs}, on {device}")
     return "; ".join(filter(None, words))
 
 
