@@ -1,6 +1,5 @@
 """What single changes of a recipe did: full runs whose recipes differ in one field, compared seed by seed."""
 
-import dataclasses
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,9 +7,7 @@ from typing import Any
 
 from helpers.comparisons import Difference, Summary, paired_difference, summarise
 from helpers.published import FullRun
-from helpers.recipes import Recipe
-
-FIELDS = tuple(f.name for f in dataclasses.fields(Recipe) if f.name not in ("name", "claim", "overridden"))
+from helpers.recipes import FIELDS
 
 
 @dataclass(frozen=True)

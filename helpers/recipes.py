@@ -103,6 +103,9 @@ class Recipe:
         return values
 
 
+# what overrides may set: all that decides how a run goes
+FIELDS = tuple(f.name for f in dataclasses.fields(Recipe) if f.name not in ("name", "claim", "overridden"))
+
 _DAVIDNET = Recipe(
     name="davidnet-onecycle",
     net="davidnet",
@@ -247,10 +250,9 @@ def get(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
     if name not in RECIPES:
         raise ValueError(f"unknown recipe {name!r}; there are: {', '.join(RECIPES)}")
     recipe, changes = RECIPES[name], dict(overrides or {})
-    allowed = [f.name for f in dataclasses.fields(recipe) if f.name not in ("name", "claim", "overridden")]
-    unknown = [key for key in changes if key not in allowed]
+    unknown = [key for key in changes if key not in FIELDS]
     if unknown:
-        raise ValueError(f"unknown field {', '.join(map(repr, unknown))}; overrides may set: {', '.join(allowed)}")
+        raise ValueError(f"unknown field {', '.join(map(repr, unknown))}; overrides may set: {', '.join(FIELDS)}")
     if "transforms" in changes:
         changes["transforms"] = augment.from_list(changes["transforms"])
     changed = dataclasses.replace(recipe, **changes)

@@ -6,8 +6,9 @@ import math
 import pytest
 
 from helpers import ablations, recipes
-from helpers.ablations import FIELDS, worded
+from helpers.ablations import worded
 from helpers.published import FullRun, flat
+from helpers.recipes import FIELDS
 
 CUTOUT = json.dumps([{"transform": "PadCrop", "padding": 4}, {"transform": "Cutout", "size": 8}])
 CROP = json.dumps([{"transform": "PadCrop", "padding": 4}])
