@@ -1,6 +1,7 @@
 """Shared by all tests: one thread per process, runs in a folder of their own, no network."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -26,6 +27,11 @@ from helpers.recipes import Recipe
 # A busy machine is no failure; where CI is set, the same examples come every time
 hypothesis.settings.register_profile("series", deadline=None, derandomize=bool(os.environ.get("CI")))
 hypothesis.settings.load_profile("series")
+
+# A background job, or nohup, ignores these signals, and so would all processes started here
+for name, handler in {"SIGINT": signal.default_int_handler, "SIGHUP": signal.SIG_DFL}.items():
+    if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is signal.SIG_IGN:
+        signal.signal(getattr(signal, name), handler)
 
 
 @pytest.fixture(autouse=True)

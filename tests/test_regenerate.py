@@ -452,6 +452,17 @@ def test_a_signal_is_noted_inside_the_block_and_means_what_it_did_afterwards(nam
     assert signal.getsignal(getattr(signal, name)) is before
 
 
+def test_a_signal_that_nohup_had_ignored_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with batch.until_signalled() as interruption:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not interruption.asked
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_an_interruption_stops_what_runs_and_leaves_the_rest(runner, monkeypatch):
     state = FakeExecution.state
 
