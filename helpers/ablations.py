@@ -1,7 +1,7 @@
 """What single changes of a recipe did: full runs whose recipes differ in one field, compared seed by seed."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,7 +91,7 @@ def _paired(base: Sequence[FullRun], other: Sequence[FullRun]) -> list[Ablation]
 
 
 def worded(field: str, before: Any, after: Any) -> str:
-    """A change in words: "label_smoothing 0.2 → 0"; for transforms "without Cutout".
+    """A change in words: "label_smoothing 0.2 → 0"; for transforms "without Cutout" or "Cutout size 8 → 16".
 
     Args:
         field: of a recipe.
@@ -100,9 +100,17 @@ def worded(field: str, before: Any, after: Any) -> str:
     if field != "transforms":
         return f"{field} {_short(before)} → {_short(after)}"
     old, new = json.loads(before), json.loads(after)
-    gone, come = ([t["transform"] for t in one if t not in other] for one, other in ((old, new), (new, old)))
-    lists = [f"{word} {', '.join(names)}" for word, names in (("without", gone), ("with", come)) if names]
-    return ", ".join(lists) or "transforms in another order"
+    gone, come = ({t["transform"]: t for t in one if t not in other} for one, other in ((old, new), (new, old)))
+    set_anew = [_set_anew(gone[name], come[name]) for name in gone if name in come]
+    sides = {"without": gone.keys() - come.keys(), "with": come.keys() - gone.keys()}
+    lists = [f"{word} {', '.join(sorted(names))}" for word, names in sides.items() if names]
+    return ", ".join(set_anew + lists) or "transforms in another order"
+
+
+def _set_anew(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    names = [name for name in before if before[name] != after[name]]
+    changes = [f"{name} {_short(before[name])} → {_short(after[name])}" for name in names]
+    return f"{before['transform']} {', '.join(changes)}"
 
 
 def _short(value: Any) -> str:

@@ -76,7 +76,13 @@ def test_two_named_recipes_count_if_one_field_differs():
 
 @pytest.mark.parametrize(
     "before, after, said",
-    [(CUTOUT, CROP, "without Cutout"), (CROP, CUTOUT, "with Cutout"), (CUTOUT, "[]", "without PadCrop, Cutout")],
+    [
+        (CUTOUT, CROP, "without Cutout"),
+        (CROP, CUTOUT, "with Cutout"),
+        (CUTOUT, "[]", "without Cutout, PadCrop"),
+        (CUTOUT, CUTOUT.replace("8", "16"), "Cutout size 8 → 16"),
+        (json.dumps(json.loads(CUTOUT)[::-1]), CUTOUT, "transforms in another order"),
+    ],
 )
 def test_transforms_in_words(before, after, said):
     assert worded("transforms", before, after) == said
