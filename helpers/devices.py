@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from helpers.cores import cores
+
 MALLOC = {"trim_threshold": -1, "mmap_threshold": -3, "mmap_max": -4}  # options of glibc's mallopt, from malloc.h
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -115,17 +117,23 @@ def keep_memory(keep: bool = True) -> bool:
 
 
 @contextlib.contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Repeatable results inside the block: torch seeded, cuDNN deterministic; both are given back, even on error."""
-    current = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+def repeatable() -> Iterator[None]:
+    """Equal inputs give equal results inside the block: cuDNN is deterministic, and set back even on error."""
     was_deterministic = torch.backends.cudnn.deterministic
-    with torch.random.fork_rng(devices=current):
+    torch.backends.cudnn.deterministic = True  # cudnn.benchmark stays off: it may choose otherwise the next time
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.deterministic = was_deterministic
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Repeatable results inside the block, torch seeded; its generators are given back, even on error."""
+    current = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=current), repeatable():
         torch.manual_seed(seed)
-        torch.backends.cudnn.deterministic = True  # cudnn.benchmark stays off: it may choose otherwise the next time
-        try:
-            yield
-        finally:
-            torch.backends.cudnn.deterministic = was_deterministic
+        yield
 
 
 def random_state() -> dict[str, torch.Tensor | list[torch.Tensor]]:
@@ -142,7 +150,7 @@ def set_random_state(state: Mapping[str, Any]) -> None:
 
 def default_workers(compute: Compute) -> int:
     """Worker processes that prepare batches: none where the trainer needs every core itself, else up to 8."""
-    return 0 if compute.device == "cpu" else min(8, os.cpu_count() or 1)
+    return 0 if compute.device == "cpu" else min(8, cores())
 
 
 def _present_devices() -> list[str]:

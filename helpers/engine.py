@@ -137,8 +137,7 @@ class TrainState:
         """Take up the state of `state_dict`, torch's random generators included."""
         self.load_weights(state)
         self.optimizer.load_state_dict(state["optimizer"])
-        for group in self.optimizer.param_groups:
-            group["fused"] = self.optimizer.defaults["fused"]  # as suits this device, not the one before
+        adapt_optimizer(self.optimizer)
         self.scheduler.load_state_dict(state["scheduler"])
         if state["scaler"] and self.scaler.is_enabled():  # one of the two machines may do without a scaler
             self.scaler.load_state_dict(state["scaler"])
@@ -177,6 +176,19 @@ def start_momentum(optimizer: torch.optim.SGD) -> None:
     for group in optimizer.param_groups:
         for weight in group["params"]:
             optimizer.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
+
+
+def adapt_optimizer(optimizer: torch.optim.SGD) -> None:
+    """Make a state that was loaded suit this device, not the one before: the kernel, and the layout of the momenta.
+
+    A net narrower than 16 channels has another layout on a CPU than on a GPU, whose fused kernel refuses momenta that
+    do not lie as their weights do.
+    """
+    for group in optimizer.param_groups:
+        group["fused"] = optimizer.defaults["fused"]
+    for weight, state in optimizer.state.items():
+        if state.get("momentum_buffer") is not None:
+            state["momentum_buffer"] = torch.empty_like(weight).copy_(state["momentum_buffer"])
 
 
 def make_scheduler(
@@ -246,14 +258,15 @@ def train_epoch(
     compute = normalize.compute
     state.model.train()
     means = RunningMeans(compute.device)
-    for images, labels in batches:
-        labels = labels.to(compute.device, non_blocking=True)
-        loss, logits = train_step(state, normalize(images), labels, recipe, compute)
-        means.add(loss, logits, labels)
-        shown = bar.advance(means, state.steps[-1][0])
-        if shown is not None:
-            check_finite(shown[0], state)
-    loss, accuracy = means.read()
+    with devices.repeatable():
+        for images, labels in batches:
+            labels = labels.to(compute.device, non_blocking=True)
+            loss, logits = train_step(state, normalize(images), labels, recipe, compute)
+            means.add(loss, logits, labels)
+            shown = bar.advance(means, state.steps[-1][0])
+            if shown is not None:
+                check_finite(shown[0], state)
+        loss, accuracy = means.read()
     check_finite(loss, state)
     return loss, accuracy
 

@@ -55,16 +55,24 @@ def range_test(
         ValueError: no batches, or they cannot be begun again; none to validate on.
     """
     sweep, compute = sweep or Sweep(), compute or devices.compute()
-    with _random_kept():
-        model, optimizer = copy.deepcopy((model, optimizer))
-        for group in optimizer.param_groups:
-            group.pop("initial_lr", None)  # a scheduler's mark, which the finder refuses
+    with _random_kept(), devices.repeatable():
+        model, optimizer = _copies(model, optimizer)
         meter = _Meter(loss)
         train_loader = DataLoader(_Endless(batches, meter), batch_size=None)
         val_loader = None if validation is None else _validation_loader(validation)
         finder = _finder(_InFormat(model, compute), optimizer, meter, compute)
         _run(finder, train_loader, val_loader, sweep)
     return meter.curve(finder.history["lr"], sweep, validated=validation is not None)
+
+
+def _copies(model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, torch.optim.Optimizer]:
+    """A net and its optimizer once more, as the finder takes them."""
+    model, copied = copy.deepcopy((model, optimizer))
+    for group in copied.param_groups:
+        group.pop("initial_lr", None)  # a scheduler's mark, which the finder refuses
+    scaled = getattr(optimizer, "_step_supports_amp_scaling", False)  # set by fused optimizers, lost in a copy
+    copied._step_supports_amp_scaling = scaled  # so that a gradient scaler leaves it to them to skip a step
+    return model, copied
 
 
 class _Exploded(Exception):

@@ -1,3 +1,4 @@
+import os
 import platform
 import subprocess
 import sys
@@ -74,6 +75,12 @@ def test_random_state_is_restored():
 def test_only_accelerators_get_workers():
     assert devices.default_workers(Compute("cpu", "fp32")) == 0
     assert 1 <= devices.default_workers(Compute("cuda", "bf16")) <= 8
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="only Linux tells which cores are allowed")
+def test_no_more_workers_than_cores_that_are_allowed(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 2, 5})
+    assert devices.default_workers(Compute("cuda", "bf16")) == 3
 
 
 FAULTS = """

@@ -12,7 +12,8 @@ from helpers.loaders import Normalize, TrainLoader, eval_batches
 from helpers.progress import EpochBar, RunningMeans, epoch_line
 from helpers.schedules import one_cycle_plan
 
-FP32 = Compute("cpu", "fp32", torch.contiguous_format)
+CONTIGUOUS, CHANNELS_LAST = torch.contiguous_format, torch.channels_last
+FP32 = Compute("cpu", "fp32", CONTIGUOUS)
 
 
 def state_of(recipe, steps_per_epoch=5, seed=0):
@@ -197,6 +198,19 @@ def test_the_bar_reads_the_device_at_most_once_a_second(monkeypatch):
     assert 9 <= reads <= 10
 
 
+def test_an_epoch_trains_with_kernels_that_repeat(small_recipe):
+    seen = []
+
+    def batches():
+        for seed in range(2):
+            seen.append(torch.backends.cudnn.deterministic)
+            yield torch.zeros(8, 32, 32, 3, dtype=torch.uint8), batch(8, seed)[1]
+
+    normalize, bar = Normalize((0.5,) * 3, (0.2,) * 3, FP32), EpochBar(1, 1, 2, hidden=True)
+    train_epoch(state_of(small_recipe), batches(), normalize, small_recipe, bar)
+    assert seen == [True, True] and not torch.backends.cudnn.deterministic
+
+
 def test_an_epoch_s_line_says_what_was_measured():
     row = {"epoch": 3, "lr": 0.25, "train_loss": 0.5, "train_accuracy": 0.81234, "val_loss": None}
     row |= {"test_loss": 0.75, "test_accuracy": 0.7, "ema_test_accuracy": 0.8, "seconds": 12.3}
@@ -228,3 +242,18 @@ def test_a_resumed_optimizer_is_fused_where_this_device_wants_it(small_recipe):
         group["fused"] = True  # as from a run that began on CUDA
     states[1].load_state_dict(saved)
     assert {group["fused"] for group in states[1].optimizer.param_groups} == {None}
+
+
+def test_resumed_momenta_lie_in_memory_as_their_weights_do(small_recipe):
+    """A fused step on CUDA refuses others, such as those of a narrow net that a CPU began."""
+    recipe = dataclasses.replace(small_recipe, width=16)
+    states = [TrainState(recipe, 10, 5, Compute("cpu", "fp32", layout)) for layout in (CONTIGUOUS, CHANNELS_LAST)]
+    engine.start_momentum(states[0].optimizer)
+    for weight, state in states[0].optimizer.state.items():
+        state["momentum_buffer"].copy_(torch.randn_like(weight))
+    states[1].load_state_dict(states[0].state_dict())
+    assert not states[1].model.layer2[0].weight.is_contiguous()
+    kept = [state["momentum_buffer"] for state in states[0].optimizer.state.values()]
+    for before, (weight, after) in zip(kept, states[1].optimizer.state.items(), strict=True):
+        assert torch.equal(before, after["momentum_buffer"]) and before.any()
+        assert after["momentum_buffer"].stride() == weight.stride() and not after["momentum_buffer"].requires_grad

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from helpers import models
 from helpers.devices import Compute
-from helpers.finder import range_test
+from helpers.finder import _copies, range_test
 from helpers.rate_curves import Sweep
 
 FP32 = Compute("cpu", "fp32", torch.contiguous_format)
@@ -130,6 +130,18 @@ def test_gives_everything_back_bit_for_bit(net):
     range_test(net, snapshot.optimizer, batches(), SHORT, validation=batches(1), compute=FP32)
     snapshot.check()
     assert np.array_equal(np.random.get_state()[1], numbers)
+
+
+def test_a_copied_fused_optimizer_still_skips_steps_by_itself(net):
+    """What torch's deepcopy forgets: on cards without bf16 the scaler would else leave out its first step."""
+    scaler = torch.amp.GradScaler("cpu")
+    copied_net, copied = _copies(net, sgd(net, fused=True))
+    steps = []
+    copied.register_step_post_hook(lambda *_: steps.append(1))
+    scaler.scale(copied_net(batches()[0][0]).sum() * float("inf")).backward()
+    scaler.step(copied)
+    assert steps == [1]
+    assert all(torch.equal(*pair) for pair in zip(net.parameters(), copied_net.parameters()))
 
 
 @pytest.mark.parametrize("after", [0, 3])

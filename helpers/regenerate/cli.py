@@ -11,11 +11,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from helpers.cores import cores
 from helpers.regenerate import trainings
 from helpers.regenerate.batch import DONE, Batch, Display, until_signalled
 from helpers.regenerate.notebooks import Notebook, NotebookError, assign, discover, in_order, select
 from helpers.regenerate.planning import Survey, Task, make_plan, survey
-from helpers.regenerate.processes import REPO_ROOT, WORK, Execution, Result, cores, environment
+from helpers.regenerate.processes import REPO_ROOT, WORK, Execution, Result, environment
 from helpers.regenerate.publish import PublishError, publish, publish_data
 from helpers.regenerate.report import describe_plan, describe_result, load_summary, shown, table, write_summary
 

@@ -16,6 +16,7 @@ from typing import Any
 import nbformat
 import psutil
 
+from helpers.cores import cores
 from helpers.files import write_atomic
 from helpers.regenerate.cleaning import clean
 
@@ -108,11 +109,6 @@ def uses(path: Path) -> dict[str, dict[str, Any]]:
     for use in map(json.loads, lines):
         first.setdefault(use.pop("run"), use)  # a run trained in this notebook and then used again took nothing
     return {run: use for run, use in first.items() if use["seconds"]}
-
-
-def cores() -> int:
-    """CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Execution:
