@@ -47,6 +47,7 @@ def test_opens_as_the_series_does(notebook):
     assert list(notebook.parameters)[:3] == ["profile", "dataset", "seed"]
     assert [notebook.parameters[name] for name in ("profile", "dataset", "seed")] == ["auto", "auto", 0]
     assert all(line.count("=") == 1 for line in code[2].source.splitlines() if line.strip())
+    assert notebook.node.metadata["accelerator"] == "GPU"  # what Colab opens it on
 
 
 @every_notebook
