@@ -181,7 +181,8 @@ def _device_name(device: str) -> str:
         return f"cuda ({torch.cuda.get_device_name()})"
     if device == "mps":
         return "mps (Apple GPU)"
-    return f"cpu ({_cpu_name()}, {torch.get_num_threads()} threads)"
+    threads = torch.get_num_threads()
+    return f"cpu ({_cpu_name()}, {threads} thread{'s' if threads > 1 else ''})"
 
 
 def _cpu_name() -> str:

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 
@@ -37,3 +37,15 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     """
     with replacing(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def write_all(files: Mapping[Path, str | bytes]) -> None:
+    """Replace several files, once all of them are written beside their places: a full disk leaves every old one.
+
+    Args:
+        files: content by path, as in `write_atomic`.
+    """
+    with contextlib.ExitStack() as stack:
+        for path, content in files.items():
+            temporary = stack.enter_context(replacing(path))
+            temporary.write_bytes(content.encode() if isinstance(content, str) else content)

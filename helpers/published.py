@@ -108,7 +108,7 @@ def full_runs(dataset: str = "cifar10", images: Path = IMAGES, root: Path | None
     found = {**read_published(images), **read_store(root)}
     order = list(recipes.RECIPES)
     known = [run for (name, _, _), run in found.items() if name == dataset]
-    return sorted(known, key=lambda run: (_place(run.recipe, order), run.recipe, run.seed))
+    return sorted(known, key=lambda run: (place(run.recipe, order), run.recipe, run.seed))
 
 
 def by_recipe(given: list[FullRun]) -> dict[str, list[FullRun]]:
@@ -207,7 +207,7 @@ def _typed(name: str, text: str) -> Any:
     return runs.value_of(text)
 
 
-def _place(recipe: str, order: list[str]) -> int:
-    """Where the recipe, or the one it overrides, stands in the order."""
+def place(recipe: str, order: list[str]) -> int:
+    """Where the recipe, or the one it overrides, stands in the order; behind all others if it is not there."""
     name = recipe.partition("+")[0]
     return order.index(name) if name in order else len(order)

@@ -123,8 +123,16 @@ class RunDirectory:
         write_atomic(self.path / "record.json", json.dumps(record, indent=2) + "\n")
 
     def write_checkpoint(self, state: Mapping[str, Any], name: str = "checkpoint.pt") -> None:
+        """Write a checkpoint; the old one stays until the new one is whole.
+
+        Raises:
+            OSError: it cannot be written; torch says so of a full disk in words of its own.
+        """
         with replacing(self.path / name) as temporary:
-            torch.save(dict(state), temporary)
+            try:
+                torch.save(dict(state), temporary)
+            except RuntimeError as error:
+                raise OSError(f"cannot write {self.path / name}; is the disk full? ({error})") from error
 
 
 def run_directory(dataset: str, profile: str, recipe: str, seed: int, root: Path | None = None) -> RunDirectory:

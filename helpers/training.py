@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from helpers import answers, datasets, devices, engine, progress, recipes, runs
+from helpers import answers, checkpoints, datasets, devices, engine, progress, recipes, runs
 from helpers.datasets import Dataset, Images
 from helpers.device_batches import DeviceLoader
 from helpers.devices import Compute
@@ -84,20 +84,21 @@ def fit(
 
 
 def _train(setting: Setting, run: RunDirectory, hidden: bool) -> Fitted:
-    checkpoint, recipe, splits = _checkpoint(run), setting.recipe, setting.splits()
-    setting = dataclasses.replace(setting, loader=_path_begun(checkpoint) or setting.loader_path)
+    checkpoint, recipe, splits = checkpoints.load(run), setting.recipe, setting.splits()
+    setting = dataclasses.replace(setting, loader=checkpoints.loader_begun(checkpoint) or setting.loader_path)
+    makers = checkpoints.makers(setting, checkpoint)
     loader = setting.train_loader(splits.pop("train"))
     with devices.seeded(setting.seed):
         state = TrainState(recipe, len(setting.dataset.classes), len(loader), setting.compute)
-        devices_used = _resume(state, setting, run, checkpoint, hidden)
+        checkpoints.resume(state, setting, run, checkpoint, hidden)
         seconds_before = sum(row["seconds"] for row in state.history)
         for epoch in range(len(state.history), recipe.epochs):
             row = _epoch(state, setting, loader, splits, epoch, hidden)
-            _keep(state, setting, run, row, devices_used)
+            checkpoints.keep(state, setting, run, row, makers)
             progress.say(progress.epoch_line(row, recipe.epochs), hidden)
     logits = predict(state.best_model(), splits["test"], setting.normalize) * recipe.logit_scale
     run.write_test_answers(answers.of_logits(logits.numpy(), splits["test"].labels))
-    record = make_record(setting, state, devices_used)
+    record = checkpoints.make_record(setting, state, makers)
     run.write_record(record)
     runs.note_use(record, seconds_before)
     return Fitted(_with_scale(state.best_model(), recipe.logit_scale), state.history, record)
@@ -134,76 +135,12 @@ def _epoch(
     return {**row, "seconds": round(time.perf_counter() - started, 3)}
 
 
-def _keep(state: TrainState, setting: Setting, run: RunDirectory, row: dict[str, Any], devices_used: list[str]) -> None:
-    """Append the row and write the run's files; the checkpoint first, as the others follow from it."""
-    state.history.append(row)
-    facts = {"configuration": json.dumps(setting.configuration()), "devices": devices_used, "loader": setting.loader}
-    run.write_checkpoint({**facts, **state.state_dict()})
-    _write_followers(state, run)
-
-
-def _write_followers(state: TrainState, run: RunDirectory) -> None:
-    """Write what follows from the state after an epoch: tables, and the weights if they are the best so far."""
-    losses = [row["val_loss"] for row in state.history]
-    if losses[-1] is not None and losses[-1] <= min(losses):
-        run.write_checkpoint({"model": state.model.state_dict(), "epoch": len(losses)}, "best.pt")
-    run.write_history(state.history)
-    run.write_steps([{"step": i, "lr": lr, "momentum": momentum} for i, (lr, momentum) in enumerate(state.steps)])
-    if state.test_right:
-        run.write_test_right(torch.stack(state.test_right).numpy())
-
-
-def _checkpoint(run: RunDirectory) -> dict[str, Any] | None:
-    """The run's checkpoint, if it has one that this version can go on from."""
-    checkpoint = run.checkpoint()
-    averaged = checkpoint and checkpoint["averaged"]
-    if averaged and "module" not in averaged:
-        raise RunError(
-            f"{run.path} holds a run of an older version, whose moving average does not say how many updates made it; "
-            "delete that folder to train this run anew, or finish it with the version that began it"
-        )
-    return checkpoint
-
-
-def _path_begun(checkpoint: Mapping[str, Any] | None) -> str | None:
-    """The loader of a run that has begun: it stays, also on another device, as its draws are part of the run."""
-    return checkpoint.get("loader", "albumentations") if checkpoint else None  # older versions had no other
-
-
-def _resume(
-    state: TrainState, setting: Setting, run: RunDirectory, checkpoint: dict[str, Any] | None, hidden: bool
-) -> list[str]:
-    """Take up the run's checkpoint, if it has one; returns the devices that trained it, this one last."""
-    here = setting.compute.describe()
-    if checkpoint is None:
-        return [here]
-    _check_same(json.loads(checkpoint["configuration"]), setting, run)
-    state.load_state_dict(checkpoint)
-    _write_followers(state, run)  # a kill may have come between the checkpoint and these
-    for row in state.history:
-        progress.say(progress.epoch_line(row, setting.recipe.epochs), hidden)
-    progress.say(f"continuing {run.path.parent.name}, seed {setting.seed}, after epoch {len(state.history)}", hidden)
-    return [*(device for device in checkpoint.get("devices", []) if device != here), here]
-
-
-def _check_same(there: dict[str, Any], setting: Setting, run: RunDirectory) -> None:
-    """Refuse to mix two configurations in one run."""
-    here = json.loads(json.dumps(setting.configuration()))
-    there, here = ({**side.pop("recipe"), **side} for side in (there, here))
-    changed = [f"{k} was {there.get(k)}, is {here[k]}" for k in here if k != "claim" and there.get(k) != here[k]]
-    if changed:
-        raise ValueError(
-            f"{run.path} holds a run of another configuration ({'; '.join(changed)}). Move or delete that folder, "
-            "or make the change an override: its runs get a folder of their own"
-        )
-
-
 def _finished(setting: Setting, run: RunDirectory, hidden: bool) -> Fitted:
     """Load a finished run: the net from the checkpoint, the rest from the files beside it."""
-    record, history, checkpoint = run.record(), run.history(), _checkpoint(run)
+    record, history, checkpoint = run.record(), run.history(), checkpoints.load(run)
     if record is None or history is None or checkpoint is None:
         raise RunError(f"{run.path} is incomplete; delete it to train this run anew")
-    _check_same(json.loads(checkpoint["configuration"]), setting, run)
+    checkpoints.check_same(json.loads(checkpoint["configuration"]), setting, run)
     with devices.seeded(setting.seed):  # the first weights are drawn in vain, but the caller's generator is kept
         state = TrainState(setting.recipe, len(setting.dataset.classes), 3, setting.compute)
     state.load_weights(checkpoint)
@@ -221,32 +158,6 @@ def _with_scale(model: nn.Module, logit_scale: float) -> nn.Module:
         for parameter in model.head.parameters():
             parameter.mul_(logit_scale)
     return model.eval().requires_grad_(True)
-
-
-def make_record(setting: Setting, state: TrainState, devices_used: list[str]) -> dict[str, Any]:
-    """Everything needed to repeat a finished run, and what came of it.
-
-    `test_accuracy` is the headline: the last epoch's, of the averaged weights where the recipe keeps them.
-    `best_test_accuracy` is chosen on the test set, and there only to compare with claims that were.
-    """
-    last, prefix = state.history[-1], "ema_" if state.averaged is not None else ""
-    best = max(state.history, key=lambda row: row[f"{prefix}test_accuracy"])
-    return {
-        **setting.configuration(),
-        "weights": "averaged" if prefix else "raw",
-        "decides_on": setting.recipe.decides_on,
-        "test_accuracy": last[f"{prefix}test_accuracy"],
-        "test_loss": last[f"{prefix}test_loss"],
-        "raw_test_accuracy": last["test_accuracy"],
-        "val_accuracy": last[f"{prefix}val_accuracy"],
-        "train_accuracy": last["train_accuracy"],
-        "best_test_accuracy": best[f"{prefix}test_accuracy"],
-        "best_test_epoch": best["epoch"],
-        "seconds": round(sum(row["seconds"] for row in state.history), 1),
-        "device": ", then ".join(devices_used),
-        "loader": setting.loader_path,
-        **runs.provenance(),
-    }
 
 
 def main(arguments: list[str] | None = None) -> int:

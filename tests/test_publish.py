@@ -2,7 +2,9 @@
 
 import base64
 import csv
+import errno
 import json
+from pathlib import Path
 
 import fixture_notebooks as fixtures
 import nbformat
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_output
 
 from helpers.regenerate import batch, cli
+from helpers.regenerate import publish as publish_module
 from helpers.regenerate.outputs import figures, headline, published, stamped, without_folders
 from helpers.regenerate.publish import BYTES_OF, PublishError, publish, run_time
 from helpers.regenerate.results import collect_curves, collect_runs, merge
@@ -167,6 +170,62 @@ def test_what_must_not_be_published_is_named_and_nothing_is_written(tree, edit, 
     assert {path: path.read_bytes() for path in tree.root.rglob("*.*") if path.is_file()} == before
 
 
+def contents(root):
+    return {path: path.read_bytes() for path in root.rglob("*.*") if path.is_file()}
+
+
+def test_a_source_edited_while_it_ran_is_not_overwritten(tree):
+    series = cli.discover(tree.root / "notebooks")
+    change(tree.root / "notebooks/05_train.ipynb", lambda node: node.cells[0].update(source="# A better title"))
+    before = contents(tree.root)
+    with pytest.raises(PublishError, match="05_train: its source was edited while it ran"):
+        publish(tree.root, series, ["05"], tree.out, {"05_train": ENTRY}, tree.root / "runs")
+    assert contents(tree.root) == before
+
+
+def test_a_disk_that_fills_up_leaves_every_file_as_it_was(tree, monkeypatch):
+    written, before = [], contents(tree.root)
+
+    def write_bytes(path, content):
+        written.append(path)
+        if len(written) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        with open(path, "wb") as file:
+            file.write(content)
+
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
+    with pytest.raises(PublishError, match="nothing was published: .*No space left on device"):
+        tree()
+    monkeypatch.undo()
+    assert len(written) == 3 and contents(tree.root) == before
+
+
+def test_a_training_that_ends_while_runs_are_read_is_not_half_published(tree, monkeypatch):
+    finish_run(tree.root / "runs", 0, 0.94)
+    before = contents(tree.root / "images") if (tree.root / "images").exists() else {}
+
+    def meanwhile(*arguments):
+        finish_run(tree.root / "runs", 1, 0.95)
+        return merge(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(publish_module, "merge", meanwhile)
+        with pytest.raises(PublishError, match="a training ended meanwhile; publish again"):
+            tree()
+    after = contents(tree.root / "images") if (tree.root / "images").exists() else {}
+    assert after == before
+    tree()
+    assert [row["seed"] for row in rows(tree.root / "images/results.csv")] == ["0", "1"]
+
+
+def test_runs_of_one_name_and_two_recipes_have_no_mean(tree):
+    finish_run(tree.root / "runs", 0, 0.94)
+    tree()
+    finish_run(tree.root / "runs", 1, 0.95, epochs=3)
+    with pytest.raises(PublishError, match=r"runs of davidnet-onecycle differ in their recipe \(epochs: 2, 3\)"):
+        tree()
+
+
 def test_all_that_is_wrong_is_listed_at_once(tree):
     change(tree.out / "05_train.ipynb", add_output(stream("oh", "stderr")))
     (tree.root / "README.md").write_text("no markers")
@@ -245,10 +304,10 @@ def test_no_hidden_folder_survives(text):
 # --- the data
 
 
-def finish_run(root, seed, accuracy, profile="full", recipe="davidnet-onecycle"):
+def finish_run(root, seed, accuracy, profile="full", recipe="davidnet-onecycle", epochs=2):
     folder = root / "cifar10" / profile / recipe / f"seed-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
-    made = {"name": recipe, "net": "davidnet", "width": 64, "epochs": 2, "transforms": [1], "claim": None}
+    made = {"name": recipe, "net": "davidnet", "width": 64, "epochs": epochs, "transforms": [1], "claim": None}
     record = {"recipe": made, "dataset": "cifar10", "profile": profile, "seed": seed, "test_accuracy": accuracy}
     record |= {"best_test_accuracy": accuracy, "seconds": 60.0, "device": "cpu", "weights": "raw"}
     (folder / "record.json").write_text(json.dumps(record | {"versions": {"torch": "2"}, "decides_on": None}))
@@ -328,6 +387,16 @@ def test_publish_runs_what_is_missing_then_writes_and_outdates_nothing(command, 
     assert "1 s on cpu (a test), fp32; quick profile, shapes10" in node.cells[0].source
     assert command("--publish") == 0
     assert FakeExecution.log == []  # neither outputs nor the stamped time outdate a run
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--publish", "--set", "seed=1"], ["--publish-data", "--dry-run"], ["--publish-data", "--jobs", "2"]]
+)
+def test_what_cannot_go_with_publishing_is_refused(command, arguments):
+    before = contents(command.tree.root)
+    with pytest.raises(SystemExit) as stopped:
+        command(*arguments)
+    assert stopped.value.code == 2 and contents(command.tree.root) == before
 
 
 def test_after_a_failure_nothing_is_published(command):

@@ -1,5 +1,6 @@
 """The runner: what it refuses, plans, skips and reports; then all of it with real kernels, interrupted and killed."""
 
+import errno
 import io
 import json
 import os
@@ -40,9 +41,9 @@ def runner(tmp_path, monkeypatch):
     )
     surveys = []
 
-    def survey(profile, dataset, download=True):
+    def survey(profile, dataset, download=True, jobs=None):
         surveys.append((profile, dataset, download))
-        return fixtures.SURVEY
+        return replace(fixtures.SURVEY, jobs=jobs or 1)
 
     monkeypatch.delenv("RUNS_ROOT", raising=False)
     monkeypatch.setattr(cli, "survey", survey)
@@ -301,6 +302,21 @@ def test_a_new_full_run_outdates_only_what_compares_runs(runner, monkeypatch):
     assert names_run() == ["03_train"]
 
 
+def test_a_file_that_a_notebook_shows_outdates_it(runner):
+    shown = runner.root / "images/weights.json"
+    edit(
+        runner.root / "notebooks/02_rate.ipynb",
+        lambda node: node.metadata.helpers.update(reads=["images/weights.json"]),
+    )
+    runner()
+    runner()
+    assert names_run() == []
+    shown.parent.mkdir()
+    shown.write_text("{}")
+    runner()
+    assert names_run() == ["02_rate"]
+
+
 def test_helper_sources_and_versions_are_part_of_the_fingerprint(tmp_path, monkeypatch):
     (tmp_path / "models.py").write_text("a = 1")
     first = planning.helpers_digest(tmp_path)
@@ -382,14 +398,10 @@ def test_jobs_run_side_by_side_but_never_more_and_never_before_their_needs(runne
     assert FakeExecution.most_at_once == 1
 
 
-@pytest.mark.parametrize("profile, cores, most", [("smoke", 8, 2), ("smoke", 1, 1), ("quick", 8, 1)])
-def test_smoke_alone_takes_a_core_per_notebook_unless_told_otherwise(runner, monkeypatch, profile, cores, most):
-    monkeypatch.setattr(cli, "survey", lambda *_, **__: replace(fixtures.SURVEY, profile=profile))
-    monkeypatch.setattr(cli, "cores", lambda: cores)
-    runner()
-    assert FakeExecution.most_at_once == most
-    runner("--force", "--jobs", "1")
-    assert FakeExecution.most_at_once == 1
+@pytest.mark.parametrize("profile, cores, most", [("smoke", 2, 2), ("smoke", 8, 4), ("smoke", 1, 1), ("quick", 8, 1)])
+def test_smoke_alone_takes_a_core_per_notebook_and_four_at_most(monkeypatch, profile, cores, most):
+    monkeypatch.setattr(planning, "cores", lambda: cores)
+    assert planning.side_by_side(profile) == most
 
 
 def test_table_index_and_summary_tell_what_ran(runner, capsys):
@@ -428,6 +440,16 @@ def test_a_terminal_has_one_line_rewritten_and_a_log_a_line_now_and_then():
     assert log.getvalue() == "three\nend\n"
 
 
+def test_a_closed_terminal_stops_no_runner():
+    class Closed(Screen):
+        def write(self, text):
+            raise OSError(errno.EIO, "Input/output error")
+
+    display = Display(Closed())
+    display.progress("one")
+    display.line("end")
+
+
 def test_a_long_line_is_cut_to_the_terminal(monkeypatch):
     monkeypatch.setenv("COLUMNS", "20")
     screen = Screen()
@@ -437,7 +459,9 @@ def test_a_long_line_is_cut_to_the_terminal(monkeypatch):
 
 def test_survey_resolves_in_another_process_and_explains_what_it_cannot():
     found = planning.survey("auto", "shapes10")
-    assert found.profile in ("quick", "full") and found.dataset == "shapes10" and found.device
+    assert found.profile in ("quick", "full") and found.dataset == "shapes10" and found.device and found.jobs == 1
+    side_by_side = planning.survey("smoke", "shapes10", jobs=99)
+    assert side_by_side.jobs == 99 and ("cpu" not in side_by_side.device or "1 thread" in side_by_side.device)
     with pytest.raises(NotebookError, match="nonsense"):
         planning.survey("smoke", "nonsense")
 
@@ -485,7 +509,7 @@ def test_an_interruption_stops_what_runs_and_leaves_the_rest(runner, monkeypatch
 SCRIPT = """import sys
 from pathlib import Path
 from helpers.regenerate import cli, planning
-cli.survey = lambda profile, dataset, download=True: planning.Survey("smoke", "shapes10", "cpu")
+cli.survey = lambda *_: planning.Survey("smoke", "shapes10", "cpu")
 sys.exit(cli.main(sys.argv[2:], Path(sys.argv[1])))
 """
 SLOW = """import os, time

@@ -30,6 +30,20 @@ def test_right_answers_come_back_as_they_were(tmp_path):
     assert run.test_right().dtype == bool and np.array_equal(run.test_right(), right)
 
 
+def test_a_full_disk_is_told_as_such_and_the_old_checkpoint_stays(tmp_path, monkeypatch):
+    run = RunDirectory(tmp_path)
+    run.write_checkpoint({"epoch": 1})
+
+    def full(state, path):
+        path.write_bytes(b"half")
+        raise RuntimeError("[enforce fail at inline_container.cc:671] . unexpected pos 576 vs 534")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="cannot write .*checkpoint.pt; is the disk full"):
+        run.write_checkpoint({"epoch": 2})
+    assert run.checkpoint() == {"epoch": 1} and os.listdir(tmp_path) == ["checkpoint.pt"]
+
+
 def test_what_was_not_written_is_none(tmp_path):
     run = RunDirectory(tmp_path)
     assert run.history() is run.steps() is run.record() is run.checkpoint() is run.test_right() is None

@@ -256,14 +256,29 @@ def test_a_run_begun_without_a_gradient_scaler_continues_with_one(small_recipe, 
     assert state.scaler.is_enabled() and len(state.history) == 1
 
 
-def test_the_record_names_every_device_a_run_was_trained_on(small_recipe, tiny, monkeypatch, own_runs):
+def test_the_record_names_every_device_and_commit_that_trained_a_run(small_recipe, tiny, monkeypatch, own_runs):
+    monkeypatch.setattr(runs, "_commit", lambda: "first")
     monkeypatch.setattr(runs.RunDirectory, "write_history", stopped)
     with pytest.raises(KeyboardInterrupt):
         fit(small_recipe, tiny, profile="full", root=own_runs, compute=Compute("cpu", "fp32"), hidden=True)
     monkeypatch.undo()
+    found_at_the_start = iter(["second", "edited while it ran"])
+    monkeypatch.setattr(runs, "_commit", lambda: next(found_at_the_start))
     fitted = fit(small_recipe, tiny, profile="full", root=own_runs, compute=Compute("cpu", "bf16"), hidden=True)
     first, then, second = fitted.record["device"].rpartition(", then ")
     assert first.endswith("fp32") and then and second.endswith("bf16")
+    assert fitted.record["commit"] == "first, then second"
+
+
+def test_what_an_older_version_did_not_write_down_is_unknown(small_recipe, tiny, monkeypatch, own_runs):
+    monkeypatch.setattr(runs.RunDirectory, "write_history", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        fit(small_recipe, tiny, profile="full", root=own_runs, hidden=True)
+    monkeypatch.undo()
+    monkeypatch.setattr(runs, "_commit", lambda: "now")
+    run = runs.run_directory("shapes10", "full", "small", 0, own_runs)
+    run.write_checkpoint({name: value for name, value in run.checkpoint().items() if name != "commits"})
+    assert fit(small_recipe, tiny, profile="full", root=own_runs, hidden=True).record["commit"] == "unknown, then now"
 
 
 def test_a_net_that_breaks_in_its_last_step_is_no_success(small_recipe, tiny, monkeypatch):

@@ -7,9 +7,11 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
-from fixture_notebooks import REPO, child_environment, wait_for
+from fixture_notebooks import REPO, child_environment, gone, wait_for
 
+from helpers import profiles, recipes
 from helpers.regenerate import cli, planning, trainings
 from helpers.regenerate.batch import Display
 from helpers.regenerate.notebooks import NotebookError
@@ -31,10 +33,11 @@ def record(root, name, seed):
     return json.loads(path.read_text()) if path.is_file() else None
 
 
-def finish(root, name, seed, accuracy):
+def finish(root, name, seed, accuracy, **other):
     folder = root / f"shapes10/smoke/{name}/seed-{seed}"
     folder.mkdir(parents=True)
-    (folder / "record.json").write_text(json.dumps({"test_accuracy": accuracy, "seconds": 65.0}))
+    recipe = profiles.under(recipes.get(name), profiles.resolve_profile("smoke")).to_dict() | other
+    (folder / "record.json").write_text(json.dumps({"recipe": recipe, "test_accuracy": accuracy, "seconds": 65.0}))
     (folder / "history.csv").write_text("epoch\n1\n2\n")
 
 
@@ -62,6 +65,13 @@ def test_finished_runs_are_not_started_again(command, own_runs, capsys, monkeypa
     finish(own_runs, PLUS, 0, 0.5)
     assert command(PLUS) == 0
     assert "unchanged" in capsys.readouterr().out
+
+
+def test_a_run_of_another_recipe_is_not_counted_among_those_of_this_one(command, own_runs, capsys):
+    finish(own_runs, PLUS, 0, 0.5, max_lr=3.0, claim=91.0)
+    assert command(PLUS, "--seeds", "0", "1") == 2
+    told = capsys.readouterr().err
+    assert f"{PLUS}/seed-0 was trained by another recipe (max_lr was 3.0, is 0." in told and "claim" not in told
 
 
 def test_dry_run_tells_what_would_be_trained(command, own_runs, capsys):
@@ -124,6 +134,14 @@ def test_a_child_that_dies_without_a_word_is_a_failure(tmp_path):
     assert (result.status, result.note) == ("failed", "the process ended with code 7")
 
 
+def test_a_child_that_was_killed_is_not_reported_by_its_progress_bar(tmp_path):
+    code = "import os, signal; print('epoch 3/24', flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    item = trainings.Training(PLUS, "x, seed 0", 0, 24, tmp_path / "run")
+    process = trainings.Process(item, [sys.executable, "-c", code], dict(os.environ), tmp_path / "x.log")
+    process.process.wait()
+    assert process.poll().note == "the process was killed by SIGKILL; out of memory is the usual reason"
+
+
 def test_an_ended_child_is_gone_and_says_where_it_was(tmp_path):
     item = trainings.Training(PLUS, "x, seed 0", 0, 5, tmp_path)
     (tmp_path / "history.csv").write_text("epoch\n1\n2\n")
@@ -161,3 +179,15 @@ def test_interrupted_it_ends_its_trainings_and_a_second_call_finishes(own_runs, 
     assert len(history.read_text().splitlines()) == rows and rows < 41  # nothing trains on in secret
     done = subprocess.run(line, env=child_environment(), cwd=REPO, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and "started (after epoch" in done.stdout and "40/40" in done.stdout
+
+
+def test_trainings_leave_with_a_killed_runner(own_runs):
+    line = [sys.executable, "-m", "helpers.regenerate", "--sweep", PLUS, "--set", "epochs=400"]
+    line += ["--profile", "smoke", "--dataset", "shapes10"]
+    history = own_runs / f"shapes10/smoke/{PLUS}+epochs=400/seed-0/history.csv"
+    runner = subprocess.Popen(line, env=child_environment(), cwd=REPO, stdout=subprocess.DEVNULL)
+    wait_for(history.is_file)
+    (training,) = (child for child in psutil.Process(runner.pid).children() if PLUS in child.cmdline())
+    runner.kill()
+    runner.wait()
+    wait_for(lambda: gone(training.pid))

@@ -32,18 +32,21 @@ class Display:
 
     def line(self, text: str) -> None:
         """Write a line that stays."""
-        self.stream.write(f"{self._erased()}{text}\n")
-        self.stream.flush()
+        self._write(f"{self._erased()}{text}\n")
         self._written = time.monotonic()
 
     def progress(self, text: str) -> None:
         """Show where things are."""
         if self.live:
             width = shutil.get_terminal_size().columns - 1
-            self.stream.write(self._erased() + text[:width])
-            self.stream.flush()
+            self._write(self._erased() + text[:width])
         elif time.monotonic() - self._written >= self.quiet:
             self.line(text)
+
+    def _write(self, text: str) -> None:
+        with contextlib.suppress(OSError):  # of a terminal that was closed: what runs is still to be ended in order
+            self.stream.write(text)
+            self.stream.flush()
 
     def _erased(self) -> str:
         return "\r\x1b[2K" if self.live else ""

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from helpers.cores import cores
 from helpers.regenerate import trainings
 from helpers.regenerate.batch import DONE, Batch, Display, until_signalled
 from helpers.regenerate.notebooks import Notebook, NotebookError, assign, discover, in_order, select
@@ -21,7 +20,6 @@ from helpers.regenerate.publish import PublishError, publish, publish_data
 from helpers.regenerate.report import describe_plan, describe_result, load_summary, shown, table, write_summary
 
 TIMEOUTS = {"smoke": 600.0, "quick": 3_600.0, "full": 86_400.0}  # seconds per notebook
-SMOKE_JOBS = 4  # at most: each loads the libraries and the data set
 EXIT = {"ok": 0, "failed": 1, "interrupted": 130}
 OWN_OPTIONS = ("profile", "dataset")
 
@@ -34,7 +32,8 @@ def main(arguments: list[str] | None = None, root: Path = REPO_ROOT) -> int:
         root: the repository; notebooks/ in it are run.
 
     Returns:
-        0 if all went well, 1 if a notebook or publishing failed, 2 if the request makes no sense, 130 if interrupted.
+        0 if all went well, 1 if a notebook or publishing failed or a file could not be written, 2 if the request makes
+        no sense, 130 if interrupted.
     """
     parser = _parser()
     given = parser.parse_args(arguments)
@@ -45,9 +44,9 @@ def main(arguments: list[str] | None = None, root: Path = REPO_ROOT) -> int:
         if given.publish_data:
             return _publish_data(root)
         return Call(given, root).run()
-    except (NotebookError, PublishError) as error:
+    except (NotebookError, PublishError, OSError) as error:
         sys.stderr.write(f"regenerate: {error}\n")
-        return 1 if isinstance(error, PublishError) else 2
+        return 2 if isinstance(error, NotebookError) else 1
     except KeyboardInterrupt:
         return EXIT["interrupted"]
 
@@ -93,6 +92,11 @@ def _refuse_mixtures(parser: argparse.ArgumentParser, given: argparse.Namespace)
         parser.error(f"{options} cannot go together: a sweep, data alone, or notebooks")
     if given.seeds != [0] and not given.sweep:
         parser.error("--seeds belongs to --sweep; a notebook takes --set seed=K")
+    asked = given.set or given.jobs or given.dry_run or (given.profile, given.dataset) != ("auto", "auto")
+    if given.publish_data and asked:
+        parser.error("--publish-data stands alone: it writes what full runs have left, and runs nothing")
+    if given.publish and given.set:
+        parser.error("--publish shows what the notebooks say of themselves; it takes no --set")
 
 
 def _runs_root(root: Path) -> Path:
@@ -103,7 +107,7 @@ def _sweep(given: argparse.Namespace, root: Path) -> int:
     """Train recipes × seeds, or only say what would be trained; returns the exit status."""
     runs_root = _runs_root(root)
     trainings.check(given.sweep, given.seeds, given.set)
-    where = survey(given.profile, given.dataset, download=not given.dry_run)
+    where = survey(given.profile, given.dataset, not given.dry_run, given.jobs or 1)
     tasks = trainings.plan(given.sweep, given.seeds, given.set, where, runs_root)
     if given.dry_run:
         sys.stdout.write(trainings.describe(tasks) + "\n")
@@ -153,9 +157,7 @@ class Call:
         self.out = (given.out or self.runs_root / "notebooks").absolute()
         if self.out.resolve() == (root / "notebooks").resolve():
             raise NotebookError("--out is the folder of the sources; --publish writes outputs there, checked")
-        self.surroundings: Survey = survey(given.profile, given.dataset, download=not given.dry_run)
-        # nets this small leave cores idle, and much of the time is one core importing libraries
-        self.jobs: int = given.jobs or (min(cores(), SMOKE_JOBS) if self.surroundings.profile == "smoke" else 1)
+        self.surroundings: Survey = survey(given.profile, given.dataset, not given.dry_run, given.jobs)
 
     def _notebooks(self, keys: Iterable[str]) -> list[Notebook]:
         return [self.series[key] for key in keys]
@@ -194,7 +196,7 @@ class Call:
             write_summary(self.out, entries, "running")
             display.line(describe_result(result, self.out))
 
-        batch = Batch(plan, self._start, self.jobs, display, ended)
+        batch = Batch(plan, self._start, self.surroundings.jobs, display, ended)
         with until_signalled() as interruption:
             batch.run(interruption)
         good = all(result.status in DONE for result in batch.results.values())
@@ -206,7 +208,7 @@ class Call:
 
     def _start(self, task: Task) -> Execution:
         timeout = self.given.timeout or TIMEOUTS[self.surroundings.profile]
-        variables = environment(self.jobs, self.runs_root)
+        variables = environment(self.surroundings.jobs, self.runs_root)
         return Execution(task.notebook.path, task.parameters, self.out, variables, timeout)
 
 

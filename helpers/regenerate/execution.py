@@ -1,16 +1,15 @@
-"""One notebook run by papermill in a process of its own: python -m helpers.regenerate.execution FOLDER.
+"""One notebook run by papermill in a process of its own: python -m helpers.regenerate.execution FOLDER RUNNER.
 
-FOLDER holds job.json ({"source": path, "parameters": {...}}). While the notebook runs, state.json there says how far it
-is and notebook.ipynb what it has put out; at the end come a notebook.html and the final state.
+RUNNER is the process number of the runner, with which this one ends. FOLDER holds job.json
+({"source": path, "parameters": {...}}). While the notebook runs, state.json there says how far it is and notebook.ipynb
+what it has put out; at the end come a notebook.html and the final state.
 """
 
 import contextlib
 import json
 import logging
-import os
 import re
 import sys
-import threading
 import time
 from html import escape
 from pathlib import Path
@@ -18,12 +17,12 @@ from typing import Any
 
 import nbformat
 import papermill
-import psutil
 from nbclient.exceptions import DeadKernelError
 from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 
 from helpers.files import write_atomic
+from helpers.regenerate.children import end_with_parent
 from helpers.regenerate.cleaning import clean
 
 SAVE_SECONDS = 30
@@ -166,24 +165,9 @@ def execute(folder: Path) -> None:
         recorder.finish("ok")
 
 
-def end_with_parent(interval: float = 1.0) -> None:
-    """End this process and its kernel once the runner that started it is gone, even by SIGKILL."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(interval)
-        for process in psutil.Process().children(recursive=True):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 def main() -> None:
     """Run the job in the folder named on the command line."""
-    end_with_parent()
+    end_with_parent(int(sys.argv[2]))
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
     execute(Path(sys.argv[1]))
 

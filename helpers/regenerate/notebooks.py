@@ -37,6 +37,7 @@ class Notebook:
         parameters: name and default of what its tagged cell declares.
         needs: prefixes of the notebooks whose runs it uses.
         compares: whether it shows all full runs that are known, so that a new one outdates it.
+        reads: files of the repository whose content it shows, by their paths in it; another content outdates it.
     """
 
     path: Path
@@ -44,6 +45,7 @@ class Notebook:
     parameters: dict[str, Any]
     needs: tuple[str, ...]
     compares: bool = False
+    reads: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -68,7 +70,7 @@ def read(path: Path) -> Notebook:
         raise NotebookError(f"{path.name} cannot be read as a notebook: {error}") from error
     facts = node.metadata.get("helpers", {})
     needs, compares = tuple(facts.get("needs", [])), bool(facts.get("compares"))
-    return Notebook(path, node, declared(node, path.name), needs, compares)
+    return Notebook(path, node, declared(node, path.name), needs, compares, tuple(facts.get("reads", [])))
 
 
 def tagged(node: NotebookNode, tag: str) -> list[NotebookNode]:

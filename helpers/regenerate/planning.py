@@ -3,6 +3,7 @@
 import hashlib
 import json
 import multiprocessing
+import os
 import platform
 import re
 from collections.abc import Iterable, Mapping
@@ -12,6 +13,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from helpers.cores import cores, threads
+from helpers.regenerate.children import end_with_parent
 from helpers.regenerate.notebooks import Notebook, NotebookError, in_order
 
 if TYPE_CHECKING:
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
 HELPERS = Path(__file__).resolve().parent.parent
 NOT_COMPUTING = ("colab", "files")  # modules that take no part in what a notebook computes, as the runner's own
+SMOKE_JOBS = 4  # at most: each loads the libraries and the data set
 LIBRARIES = ("albumentations", "numpy", "torch", "torchvision")
 RUN_TIME = re.compile(r"(<!-- run-time -->).*?(<!-- /run-time -->)", re.DOTALL)
 
@@ -32,12 +36,14 @@ class Survey:
         dataset: "cifar10" or "shapes10".
         device: what the notebooks compute on, in words.
         full_runs: digest of the full runs that are known.
+        jobs: how many notebooks or trainings run at a time.
     """
 
     profile: str
     dataset: str
     device: str
     full_runs: str = ""
+    jobs: int = 1
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,7 @@ class Task:
     why: str
 
 
-def survey(profile: str, dataset: str, download: bool = True) -> Survey:
+def survey(profile: str, dataset: str, download: bool = True, jobs: int | None = None) -> Survey:
     """Resolve "auto" once for all notebooks, and have the data set ready before the first one starts.
 
     Runs in a process of its own, which takes its images and its hold on the GPU with it when it ends.
@@ -66,23 +72,36 @@ def survey(profile: str, dataset: str, download: bool = True) -> Survey:
         profile: a profile's name or "auto".
         dataset: a data set's name or "auto".
         download: False looks at what is on disk only.
+        jobs: how many run at a time; None is what `side_by_side` says.
 
     Raises:
         NotebookError: the data set cannot be had, or an unknown profile, data set or device is named.
     """
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+    spawn, watch = multiprocessing.get_context("spawn"), {"initializer": end_with_parent, "initargs": (os.getpid(),)}
+    with ProcessPoolExecutor(1, mp_context=spawn, **watch) as pool:
         try:
-            return pool.submit(_survey, profile, dataset, download).result()
+            return pool.submit(_survey, profile, dataset, download, jobs).result()
         except (RuntimeError, ValueError, OSError) as error:
             raise NotebookError(str(error)) from error
 
 
-def _survey(profile: str, dataset: str, download: bool) -> Survey:
-    from helpers import datasets, devices, profiles, published  # here, since they load torch
+def _survey(profile: str, dataset: str, download: bool, jobs: int | None) -> Survey:
+    import torch  # here, since it is slow to load
+
+    from helpers import datasets, devices, profiles, published
 
     name = datasets.load(dataset, download=download).name
     known = digest([[run.recipe, run.seed, run.accuracy] for run in published.full_runs()])
-    return Survey(profiles.resolve_profile(profile).name, name, devices.compute().describe(), known)
+    profile = profiles.resolve_profile(profile).name
+    jobs = jobs or side_by_side(profile)
+    if jobs > 1:
+        torch.set_num_threads(threads(jobs))  # as each of them will have
+    return Survey(profile, name, devices.compute().describe(), known, jobs)
+
+
+def side_by_side(profile: str) -> int:
+    """How many notebooks run at a time: one, but for the nets of smoke, so small that they leave cores idle."""
+    return min(cores(), SMOKE_JOBS) if profile == "smoke" else 1
 
 
 def make_plan(
@@ -113,6 +132,7 @@ def make_plan(
         needs = [tasks[need] for need in notebook.needs]
         parameters = _parameters(notebook, surroundings, values.get(key, {}))
         shown = [surroundings.full_runs] if notebook.compares else []
+        shown += [_content(notebook.path.parent.parent / name) for name in notebook.reads]
         mark = digest([code, sources(notebook), parameters, versions(), [need.fingerprint for need in needs], *shown])
         why = "forced" if force and key in chosen else outdated(notebook, mark, needs, earlier, out)
         tasks[key] = Task(notebook, parameters, mark, why)
@@ -136,6 +156,10 @@ def outdated(
         if need.why or earlier[need.notebook.name]["finished"] > last["started"]:
             return f"{need.notebook.name} is newer"
     return ""
+
+
+def _content(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 def _parameters(notebook: Notebook, surroundings: Survey, values: Mapping[str, Any]) -> dict[str, Any]:

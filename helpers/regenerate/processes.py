@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ from typing import Any
 import nbformat
 import psutil
 
-from helpers.cores import cores
+from helpers.cores import threads
 from helpers.files import write_atomic
 from helpers.regenerate.cleaning import clean
 
@@ -69,6 +70,7 @@ def launch(
 ) -> subprocess.Popen:
     """Start a process whose whole output goes to a log, with this environment, in a folder."""
     log.parent.mkdir(parents=True, exist_ok=True)
+    log.unlink(missing_ok=True)  # a process that outlived its runner keeps the file it writes to
     with log.open("wb") as file:
         return subprocess.Popen(
             command,
@@ -87,10 +89,10 @@ def environment(jobs: int, runs_root: Path) -> dict[str, str]:
     Threads are divided among the jobs, the repository is importable, and paths that the caller gave relative to his
     folder still mean the same.
     """
-    threads = {name: str(max(1, cores() // jobs)) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    divided = {name: str(threads(jobs)) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     path = os.pathsep.join(filter(None, [str(REPO_ROOT), os.environ.get("PYTHONPATH")]))
     own = {
-        **(threads if jobs > 1 else {}),  # alone, a notebook takes what torch and the caller think best
+        **(divided if jobs > 1 else {}),  # alone, a notebook takes what torch and the caller think best
         "HELPERS_BAR_SECONDS": BAR_SECONDS,
         "NO_ALBUMENTATIONS_UPDATE": "1",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # else every kernel warns of frozen modules in the log
@@ -134,7 +136,7 @@ class Execution:
         self.log = out / "logs" / f"{self.name}.log"
         self.started = datetime.now(UTC)
         self._clock = time.monotonic()
-        command = [sys.executable, "-m", "helpers.regenerate.execution", str(self.folder.resolve())]
+        command = [sys.executable, "-m", "helpers.regenerate.execution", str(self.folder.resolve()), str(os.getpid())]
         variables = {**environment, "HELPERS_RUNS_USED": str((self.folder / USES).resolve())}
         self.process = launch(command, variables, self.log, out)
 
@@ -178,7 +180,7 @@ class Execution:
         if state["status"] == "ok":
             return self._result("ok", state)
         if state["status"] == "running":
-            reason = f"the process running it ended with code {self.process.returncode}"
+            reason = f"the process running it {how_it_ended(self.process.returncode)}"
             state |= {"ename": "ProcessDied", "evalue": f"{reason}; see the log"}
         cell = f"cell {state['cell']}: " if state["cell"] else ""
         first_line = (state["evalue"].strip().splitlines() or [""])[0]
@@ -213,6 +215,18 @@ class Execution:
         with contextlib.suppress(FileNotFoundError):
             os.replace(self.folder / "notebook.html", rendered)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def how_it_ended(code: int) -> str:
+    """The end of a process that did not say itself what went wrong, in words.
+
+    Args:
+        code: its exit status; -k if signal k killed it.
+    """
+    if code >= 0:
+        return f"ended with code {code}"
+    reason = "; out of memory is the usual reason" if code == -signal.SIGKILL else ""
+    return f"was killed by {signal.Signals(-code).name}{reason}"
 
 
 def end(processes: list[psutil.Process], grace: float = GRACE_SECONDS) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 import nbformat
 
 from helpers.colab import repository
-from helpers.files import write_atomic
-from helpers.regenerate.notebooks import Notebook
+from helpers.files import write_all
+from helpers.regenerate.notebooks import Notebook, read
 from helpers.regenerate.outputs import figures, headline, published, stamped
+from helpers.regenerate.planning import sources
 from helpers.regenerate.results import (
     collect_curves,
     collect_range_curves,
@@ -68,6 +69,8 @@ def publish(
         executed = nbformat.read(out / f"{name}.ipynb", as_version=4)
         node, faults = published(series[key].node, executed, run_time(entries[name]), hidden)
         text = nbformat.writes(node) + "\n"
+        edited = sources(read(series[key].path)) != sources(series[key])
+        faults += ["its source was edited while it ran; run it again"] if edited else []
         problems += [f"{name}: {fault}" for fault in [*faults, *_too_large(key, text)]]
         series[key] = replace(series[key], node=node)
         files[series[key].path] = text
@@ -98,8 +101,10 @@ def _write(
     files = {**files, root / "README.md": _readme(root, series, results, problems)}
     if problems:
         raise PublishError("nothing was published:\n  " + "\n  ".join(problems))
-    for path, content in files.items():
-        write_atomic(path, content)
+    try:
+        write_all(files)
+    except OSError as error:
+        raise PublishError(f"nothing was published: {error}") from error
     return list(files)
 
 
@@ -138,12 +143,21 @@ def data(folder: Path, runs_root: Path) -> dict[Path, str | bytes]:
     """Files of images/ as they are to be, from the full runs of a run store; shorter runs are no results.
 
     Raises:
-        PublishError: a run lacks its answers and its weights, or saw other test images than the published ones.
+        PublishError: a run lacks its answers and its weights, or saw other test images than the published ones, or
+            one ended while the others were read, so that some files would tell of it and some not.
     """
+    before = _finished(runs_root)
     try:
-        return {**_tables(folder, runs_root), **_arrays(folder, runs_root)}
+        files = {**_tables(folder, runs_root), **_arrays(folder, runs_root)}
     except (RuntimeError, ValueError) as error:
         raise PublishError(f"nothing was published:\n  {error}") from error
+    if _finished(runs_root) != before:
+        raise PublishError("nothing was published: a training ended meanwhile; publish again")
+    return files
+
+
+def _finished(runs_root: Path) -> list[Path]:
+    return sorted(runs_root.glob("*/full/*/seed-*/record.json"))
 
 
 def _tables(folder: Path, runs_root: Path) -> dict[Path, str | bytes]:

@@ -25,9 +25,10 @@ def with_tables(readme: str, rows: Iterable[Row], problems: list[str]) -> str:
     Args:
         readme: the text.
         rows: of results.csv, typed as `published.read_table` does.
-        problems: is told which markers are missing.
+        problems: is told which markers are missing, and which runs of one name differ in their recipe.
     """
     rows = list(rows)
+    problems += mixed(rows)
     tables = {"results": results_table(rows), "ablations": ablations_table(rows), "profiles": profiles_table()}
     for name, lines in tables.items():
         readme = between(readme, name, lines, problems)
@@ -58,7 +59,7 @@ def results_table(rows: Iterable[Row]) -> str:
     full, order = _full(rows), list(recipes.RECIPES)
     runs = {name: [run.facts for run in group] for name, group in published.by_recipe(full).items()}
     told = {one.changed for one in ablations.ablations(full)} - set(order)
-    names = sorted({*order, *runs} - told, key=lambda name: (order.index(name.partition("+")[0]), name))
+    names = sorted({*order, *runs} - told, key=lambda name: (published.place(name, order), name))
     return table(COLUMNS, [_line(name, runs.get(name, [])) for name in names])
 
 
@@ -75,6 +76,19 @@ def ablations_table(rows: Iterable[Row]) -> str:
         effect = f"{one.effect}, {one.effect.verdict}" if one.effect.verdict == "undecided" else str(one.effect)
         lines.append([f"`{one.base}`", one.change, str(len(one.seeds)), *map(str, one.summaries), effect])
     return table(ABLATION, lines) if lines else "None was run yet."
+
+
+def mixed(rows: Iterable[Row]) -> list[str]:
+    """What is wrong with rows of one recipe name whose recipes differ: a mean of them would be one of nothing."""
+    from helpers import published, recipes
+
+    problems = []
+    for name, runs in published.by_recipe(_full(rows)).items():
+        values = {field: list(dict.fromkeys(str(run.facts.get(field)) for run in runs)) for field in recipes.FIELDS}
+        differing = "; ".join(f"{field}: {', '.join(found)}" for field, found in values.items() if len(found) > 1)
+        if differing:
+            problems.append(f"runs of {name} differ in their recipe ({differing}); train the older ones anew")
+    return problems
 
 
 def profiles_table() -> str:

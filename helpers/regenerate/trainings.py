@@ -1,5 +1,7 @@
 """Recipes × seeds, each trained by a process of its own: python -m helpers.regenerate --sweep RECIPE … --seeds K …"""
 
+import json
+import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -13,7 +15,7 @@ import psutil
 from helpers.regenerate.batch import DONE, Batch, Display, until_signalled
 from helpers.regenerate.notebooks import NotebookError
 from helpers.regenerate.planning import Survey, Task
-from helpers.regenerate.processes import Result, end, environment, launch
+from helpers.regenerate.processes import Result, end, environment, how_it_ended, launch
 from helpers.regenerate.report import columns, shown
 from helpers.regenerate.words import in_words
 
@@ -89,7 +91,8 @@ class Process:
             return None
         if code == 0 and self.training.record() is not None:
             return self._result("ok")
-        return self._result("failed", self._reason() or f"the process ended with code {code}")
+        said = self._reason() if code > 0 else ""  # one that was killed leaves its progress bar as the last line
+        return self._result("failed", said or f"the process {how_it_ended(code)}")
 
     def stop(self, status: str, note: str = "") -> Result:
         """End it; its last finished epoch is kept, and the same call goes on from there."""
@@ -130,18 +133,31 @@ def plan(names: Iterable[str], seeds: Iterable[int], settings: list[str], where:
     Args:
         names, seeds, settings: as in `check`; settings are FIELD=VALUE overrides, for all recipes alike.
         where: data set and profile.
+
+    Raises:
+        NotebookError: a finished run of that name was made by other settings than the recipe has now.
     """
     from helpers import profiles, runs
 
     profile, tasks = profiles.resolve_profile(where.profile), []
     for seed in dict.fromkeys(seeds):
         for name, recipe in _chosen(names, settings).items():
-            epochs = profiles.under(recipe, profile).epochs
+            cut = profiles.under(recipe, profile)
             folder = runs.run_directory(where.dataset, where.profile, recipe.name, seed, runs_root).path
-            item = Training(name, f"{recipe.name}, seed {seed}", seed, epochs, folder)
+            item = Training(name, f"{recipe.name}, seed {seed}", seed, cut.epochs, folder)
+            _check_same(item, cut)
             begun = f"after epoch {item.epochs_done()}" if item.epochs_done() else "not run yet"
             tasks.append(Task(item, {"recipe": recipe.name, "seed": seed}, "", "" if item.record() else begun))
     return tasks
+
+
+def _check_same(item: Training, recipe: "Recipe") -> None:
+    """Refuse to count a run of another recipe among those of this one."""
+    record, asked = item.record(), json.loads(json.dumps(recipe.to_dict()))
+    there = record["recipe"] if record else asked
+    other = [f"{k} was {there.get(k)}, is {v}" for k, v in asked.items() if k != "claim" and there.get(k) != v]
+    if other:
+        raise NotebookError(f"{item.folder} was trained by another recipe ({'; '.join(other)}); move or delete it")
 
 
 def _chosen(names: Iterable[str], settings: list[str]) -> "dict[str, Recipe]":
@@ -164,7 +180,8 @@ def run(tasks: list[Task], settings: list[str], where: Survey, runs_root: Path, 
 
     def start(task: Task) -> Process:
         item = task.notebook
-        command = [sys.executable, "-m", "helpers.training", item.recipe, "--seed", str(item.seed)]
+        command = [sys.executable, "-m", "helpers.regenerate.children", str(os.getpid())]
+        command += [item.recipe, "--seed", str(item.seed)]
         command += ["--dataset", where.dataset, "--profile", where.profile]
         command += [part for setting in settings for part in ("--set", setting)]
         log = logs / f"{where.dataset}-{where.profile}-{item.folder.parent.name}-seed-{item.seed}.log"
