@@ -6,6 +6,8 @@ from statistics import NormalDist
 
 import numpy as np
 
+from helpers.answers import softmax
+
 
 @dataclass(frozen=True)
 class Share:
@@ -123,15 +125,14 @@ def predictions(logits: np.ndarray, labels: np.ndarray) -> Predictions:
         labels: (N,) true classes, 0 to K − 1.
 
     Raises:
-        ValueError: the shapes do not fit together, or a label names no column.
+        ValueError: the shapes do not fit together, a label names no column, or a logit is not finite.
     """
     logits, labels = np.asarray(logits, dtype=np.float64), np.asarray(labels)
     if logits.ndim != 2 or labels.shape != logits.shape[:1]:
         raise ValueError(f"need logits (N, K) and labels (N,), got {logits.shape} and {labels.shape}")
     if labels.size and not 0 <= labels.min() <= labels.max() < logits.shape[1]:
         raise ValueError(f"labels must lie in 0..{logits.shape[1] - 1}, got {labels.min()}..{labels.max()}")
-    powers = np.exp(logits - logits.max(1, keepdims=True))  # the largest logit is subtracted so that none overflows
-    return Predictions(powers / powers.sum(1, keepdims=True), labels)
+    return Predictions(softmax(logits), labels)
 
 
 def wilson(hits: int, count: int, level: float = 0.95) -> Share:
@@ -168,11 +169,14 @@ def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) ->
         (classes, classes) int64; row = truth, column = prediction, the sum is N.
 
     Raises:
-        ValueError: the arrays differ in length.
+        ValueError: the arrays differ in length, or name a class that is not there.
     """
-    labels, predicted = np.asarray(labels), np.asarray(predicted)
+    labels, predicted = (np.asarray(indices).astype(np.int64) for indices in (labels, predicted))
     if labels.shape != predicted.shape:
         raise ValueError(f"every label needs one prediction, got {labels.shape} and {predicted.shape}")
+    named = np.concatenate((labels, predicted))
+    if named.size and not 0 <= named.min() <= named.max() < classes:
+        raise ValueError(f"classes must lie in 0..{classes - 1}, got {named.min()}..{named.max()}")
     cells = np.bincount(labels * classes + predicted, minlength=classes * classes)
     return cells.reshape(classes, classes)
 

@@ -32,6 +32,18 @@ class Answers:
         return float(self.right.mean())
 
 
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities of logits, both (N, K) float64; each row sums to 1.
+
+    Raises:
+        ValueError: a logit that is not finite: the net that gave it is broken, and no class of it means anything.
+    """
+    if not np.isfinite(logits).all():
+        raise ValueError("logits must be finite numbers; a net that gives others has diverged")
+    powers = np.exp(logits - logits.max(1, keepdims=True))  # the largest logit is subtracted so that none overflows
+    return powers / powers.sum(1, keepdims=True)
+
+
 def of_logits(logits: np.ndarray, labels: np.ndarray) -> Answers:
     """The answers that logits give; chosen before anything is rounded.
 
@@ -40,13 +52,12 @@ def of_logits(logits: np.ndarray, labels: np.ndarray) -> Answers:
         labels: (N,) true classes.
 
     Raises:
-        ValueError: the shapes do not fit together, or there are more classes than a byte can name.
+        ValueError: the shapes do not fit together, there are more classes than a byte can name, or see `softmax`.
     """
     logits, labels = np.asarray(logits, dtype=np.float64), np.asarray(labels)
     if logits.ndim != 2 or logits.shape[1] > 256 or labels.shape != logits.shape[:1]:
         raise ValueError(f"need logits (N, K) with K <= 256 and labels (N,), got {logits.shape} and {labels.shape}")
-    powers = np.exp(logits - logits.max(1, keepdims=True))  # the largest logit is subtracted so that none overflows
-    confidence = (1 / powers.sum(1)).astype(np.float16)
+    confidence = softmax(logits).max(1).astype(np.float16)
     return Answers(logits.argmax(1).astype(np.uint8), confidence, labels.astype(np.uint8))
 
 

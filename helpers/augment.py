@@ -16,8 +16,9 @@ import albumentations as A
 import cv2
 import numpy as np
 
-from helpers.checks import choice
+from helpers.checks import choice, number, share
 
+SIDE = 32  # pixels, of every image
 BORDERS = {"reflect": cv2.BORDER_REFLECT_101, "constant": cv2.BORDER_CONSTANT}
 FILLS = ("mean", "black")
 Fill = tuple[int, int, int]
@@ -32,12 +33,13 @@ class PadCrop:
 
     def __post_init__(self) -> None:
         choice("border", self.border, BORDERS)
+        number("padding", self.padding, low=0, whole=True)
 
     def build(self, mean: Fill) -> list[A.BasicTransform]:
-        side = 32 + 2 * self.padding
+        side = SIDE + 2 * self.padding
         return [
             A.PadIfNeeded(side, side, border_mode=BORDERS[self.border], fill=0),
-            A.RandomCrop(32, 32),
+            A.RandomCrop(SIDE, SIDE),
         ]
 
 
@@ -46,6 +48,9 @@ class Flip:
     """Mirror left and right with probability `p`."""
 
     p: float = 0.5
+
+    def __post_init__(self) -> None:
+        share("p", self.p)
 
     def build(self, mean: Fill) -> list[A.BasicTransform]:
         return [A.HorizontalFlip(p=self.p)]
@@ -56,6 +61,9 @@ class VerticalFlip:
     """Turn upside down with probability `p`; changes what most CIFAR-10 classes mean, kept to reproduce run C."""
 
     p: float = 0.5
+
+    def __post_init__(self) -> None:
+        share("p", self.p)
 
     def build(self, mean: Fill) -> list[A.BasicTransform]:
         return [A.VerticalFlip(p=self.p)]
@@ -68,6 +76,10 @@ class Rotate:
     limit: float = 10
     p: float = 0.5
 
+    def __post_init__(self) -> None:
+        number("limit", self.limit, low=0)
+        share("p", self.p)
+
     def build(self, mean: Fill) -> list[A.BasicTransform]:
         return [A.Rotate(limit=self.limit, border_mode=cv2.BORDER_REFLECT_101, p=self.p)]
 
@@ -78,6 +90,10 @@ class GridDistortion:
 
     limit: float = 0.3
     p: float = 0.5
+
+    def __post_init__(self) -> None:
+        number("limit", self.limit, low=0)
+        share("p", self.p)
 
     def build(self, mean: Fill) -> list[A.BasicTransform]:
         reflect = cv2.BORDER_REFLECT_101  # the default leaves a black edge
@@ -98,6 +114,9 @@ class Cutout:
 
     def __post_init__(self) -> None:
         choice("fill", self.fill, FILLS)
+        number("size", self.size, low=1, below=SIDE + 1, whole=True)
+        number("holes", self.holes, low=1, whole=True)
+        share("p", self.p)
 
     def build(self, mean: Fill) -> list[A.BasicTransform]:
         fill = mean if self.fill == "mean" else 0
@@ -131,10 +150,9 @@ def from_dict(values: Transform | Mapping[str, Any]) -> Transform:
     if isinstance(values, Transform):
         return values
     settings = dict(values)
-    kind = TRANSFORMS.get(settings.pop("transform", None))
     try:
-        return kind(**settings)
-    except TypeError:
+        return TRANSFORMS[settings.pop("transform", None)](**settings)
+    except (KeyError, TypeError):
         allowed = ", ".join(f"{k}({', '.join(f.name for f in dataclasses.fields(v))})" for k, v in TRANSFORMS.items())
         raise ValueError(f"unknown transform or setting in {dict(values)}; allowed: {allowed}") from None
 

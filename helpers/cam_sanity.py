@@ -109,7 +109,11 @@ def spearman(first: Array, second: Array) -> np.ndarray:
     """Rank correlation of maps (N, …), image by image, (N,) in −1 to 1; tied values share their mean rank.
 
     Where one of the two maps is flat it ranks nothing, and the correlation is given as 0.
+
+    Raises:
+        ValueError: the maps differ in shape, or hold values that are not finite.
     """
+    _check_alike(first, second)
     a, b = (np.stack([_mean_ranks(row) for row in as_array(maps).reshape(len(maps), -1)]) for maps in (first, second))
     a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
     size = np.sqrt((a * a).sum(1) * (b * b).sum(1))
@@ -121,7 +125,11 @@ def ssim(first: Array, second: Array) -> np.ndarray:
 
     Wang et al. 2004, equation 13, averaged over all windows of 7×7 pixels that lie inside, with unbiased variances:
     what scikit-image's `structural_similarity` gives by default for a data range of 1.
+
+    Raises:
+        ValueError: the maps differ in shape, are smaller than a window, or hold values that are not finite.
     """
+    _check_alike(first, second)
     a, b = (torch.from_numpy(as_maps(maps))[:, None] for maps in (first, second))
     if min(a.shape[2:]) < WINDOW:
         raise ValueError(f"maps must have at least {WINDOW} pixels a side, not {tuple(a.shape[2:])}; enlarge them")
@@ -132,6 +140,12 @@ def ssim(first: Array, second: Array) -> np.ndarray:
     above = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
     below = (mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2)
     return (above / below).mean((1, 2, 3)).numpy()
+
+
+def _check_alike(first: Array, second: Array) -> None:
+    one, other = as_array(first), as_array(second)
+    if one.shape != other.shape or not (np.isfinite(one).all() and np.isfinite(other).all()):
+        raise ValueError(f"need finite maps of one shape, got {one.shape} and {other.shape}")
 
 
 def _forget(stage: str, module: nn.Module) -> None:

@@ -340,7 +340,7 @@ def _follow(
         every = torch.cat(answers)  # (S + 1, n, K)
         watched = gradcam.classes_of(every[0], classes[images] if len(classes) == len(start) else classes)
         found.append(every[:, torch.arange(len(images)), watched].T)
-    return Curve(counts / order[0].size, torch.cat(found).double().cpu().numpy())
+    return Curve(counts / order[0].size, torch.cat(found).cpu().double().numpy())  # MPS has no float64
 
 
 def _baseline(images: torch.Tensor, baseline: str | torch.Tensor) -> torch.Tensor:

@@ -17,3 +17,9 @@ def number(field_name: str, value: Any, low: float, below: float = float("inf"),
         wanted = "a whole number" if whole else "a number"
         bound = f" and below {below}" if below < float("inf") else ""
         raise ValueError(f"{field_name} must be {wanted} of at least {low}{bound}, not {value!r}")
+
+
+def share(field_name: str, value: Any) -> None:
+    """Raise a ValueError that says what is allowed, unless `value` is a number from 0 to 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise ValueError(f"{field_name} must be a number from 0 to 1, not {value!r}")

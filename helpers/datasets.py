@@ -85,7 +85,8 @@ def load(
         50,000 training and 10,000 test images with read-only arrays; those of Shapes-10 are drawn when first used.
 
     Raises:
-        DatasetError: for an unknown name, or a missing or corrupt CIFAR-10; a corrupt one also under "auto".
+        DatasetError: for an unknown name, or a missing or corrupt CIFAR-10; under "auto" for a corrupt one, and for
+            one that is not in the folder given.
     """
     if name not in NAMES:
         raise DatasetError(f"Unknown data set {name!r}; choose one of {', '.join(NAMES)}")
@@ -171,6 +172,8 @@ def _shapes10() -> Dataset:
 def _drawn(split: str, count: int | None) -> Images:
     """The first images of a split, which hold every class equally often; the longest draw is kept."""
     size = shapes10.SIZES[split]
+    if count is not None and count < 0:
+        raise ValueError(f"cannot take {count} images; give 0 or more")
     count = size if count is None else min(count, size)
     if split not in _DRAWN or len(_DRAWN[split]) < count:
         _DRAWN[split] = _locked(Images(*shapes10.draw(split, count)))

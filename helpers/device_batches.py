@@ -11,14 +11,13 @@ import numpy as np
 import torch
 
 from helpers import augment, devices
-from helpers.augment import Cutout, Flip, PadCrop, Transform, VerticalFlip
+from helpers.augment import SIDE, Cutout, Flip, PadCrop, Transform, VerticalFlip
 from helpers.checks import choice
 from helpers.datasets import Images
 from helpers.devices import Compute
 from helpers.loaders import Batch, TrainLoader, epoch_order
 
 PATHS = ("albumentations", "device")
-SIDE = 32
 COVERED = (PadCrop, Flip, VerticalFlip, Cutout)
 
 

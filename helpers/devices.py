@@ -129,9 +129,11 @@ def repeatable() -> Iterator[None]:
 
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Repeatable results inside the block, torch seeded; its generators are given back, even on error."""
-    current = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=current), repeatable():
+    """Repeatable results inside the block, torch seeded; its generators are given back, even on error.
+
+    Those of the CPU and of every CUDA device; that of an Apple GPU stays seeded.
+    """
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())), repeatable():
         torch.manual_seed(seed)
         yield
 

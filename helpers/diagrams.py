@@ -57,12 +57,10 @@ def measure_blocks(model: nn.Sequential, image: torch.Tensor) -> list[Block]:
     outputs: dict[nn.Module, torch.Tensor] = {}
     watched = [*blocks.values(), *(m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear))]
     hooks = [m.register_forward_hook(lambda module, _, output: outputs.update({module: output})) for m in watched]
-    was_training = model.training
     try:
-        with torch.no_grad():
-            model.eval()(image)
+        with torch.no_grad(), models.evaluating(model):
+            model(image)
     finally:
-        model.train(was_training)
         for hook in hooks:
             hook.remove()
     return [_measured(name, block, outputs) for name, block in blocks.items()]

@@ -273,21 +273,17 @@ def train_epoch(
 
 @torch.no_grad()
 def predict(model: nn.Module, split: Images, normalize: Normalize) -> torch.Tensor:
-    """Logits of every image, in the split's order; the net's mode is given back.
+    """Logits of every image, in the split's order; every module's mode is given back.
 
     Returns:
         (N, K) float32 on the CPU.
     """
-    was_training = model.training
-    model.eval()
-    try:
-        logits = []
+    logits = []
+    with models.evaluating(model):
         for images, _ in eval_batches(split):
             with normalize.compute.autocast():
                 logits.append(model(normalize(images)).float())
-        return torch.cat(logits).cpu()
-    finally:
-        model.train(was_training)
+    return torch.cat(logits).cpu()
 
 
 class Scores(NamedTuple):

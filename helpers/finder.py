@@ -90,7 +90,7 @@ class _Meter:
     def __call__(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         loss = self.loss(logits.float(), labels)
         right, count = (logits.argmax(1) == labels).sum(), len(labels)
-        sums = torch.stack((loss.detach() * count, right, torch.full_like(right, count))).double()
+        sums = torch.stack((loss.detach() * count, right, torch.full_like(right, count)))
         if torch.is_grad_enabled():
             self.trained.append(sums)
             self.validated.append(torch.zeros_like(sums))
@@ -103,7 +103,8 @@ class _Meter:
 
     def curve(self, rates: Sequence[float], sweep: Sweep, validated: bool) -> Curve:
         """What was noted, one point per step."""
-        losses, right, counts = torch.stack(self.validated if validated else self.trained).cpu().numpy().T
+        noted = torch.stack(self.validated if validated else self.trained)
+        losses, right, counts = noted.cpu().double().numpy().T  # there, since MPS has no float64
         return Curve(np.array(rates), losses / counts, right / counts, sweep)
 
 

@@ -6,7 +6,7 @@ pass and one backward pass from the sum of the logits serve all images and all l
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from helpers import checks
 from helpers.devices import Compute
+from helpers.models import evaluating
 
 Layers = str | nn.Module | Sequence[str | nn.Module]
 Targets = Sequence[int] | np.ndarray | torch.Tensor
@@ -248,17 +249,6 @@ def classes_of(logits: torch.Tensor, targets: Targets | None) -> torch.Tensor:
     if wrong := sorted({k for k in classes.tolist() if not 0 <= k < logits.shape[1]}):
         raise ValueError(f"targets must lie in 0..{logits.shape[1] - 1}, not {', '.join(map(str, wrong))}")
     return classes.long()
-
-
-@contextlib.contextmanager
-def evaluating(model: nn.Module) -> Iterator[nn.Module]:
-    """A net in eval mode inside the block; afterwards each of its modules has its own mode again."""
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        yield model.eval()
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def _weighted(weights: torch.Tensor, activations: torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,8 @@
 """The two nets, both for 32×32 images: ResNet18 and the custom ResNet of the assignment ("DavidNet")."""
 
+import contextlib
 from collections import OrderedDict
+from collections.abc import Iterator
 
 import torch
 from torch import nn
@@ -121,3 +123,14 @@ def _conv_pool_norm_relu(inputs: int, outputs: int) -> nn.Sequential:
 
 def _residual(channels: int) -> AddResidual:
     return AddResidual(nn.Sequential(_conv_norm_relu(channels, channels), _conv_norm_relu(channels, channels)))
+
+
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[nn.Module]:
+    """A net in eval mode inside the block; afterwards each of its modules has its own mode again."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        yield model.eval()
+    finally:
+        for module, training in modes:
+            module.training = training

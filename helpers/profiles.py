@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from helpers import devices
 from helpers.checks import choice
+from helpers.devices import Compute
 from helpers.recipes import Recipe
 
 TRAINING_IMAGES = 50_000  # what recipes' held-out counts refer to
@@ -72,14 +73,18 @@ PROFILES = {
 }
 
 
-def resolve_profile(name: str = "auto") -> Profile:
+def resolve_profile(name: str = "auto", compute: Compute | None = None) -> Profile:
     """Turn a profile's name into the profile; "auto" is full on a GPU, else quick.
+
+    Args:
+        name: of a profile, or "auto".
+        compute: what is computed on, default what the machine does well.
 
     Raises:
         ValueError: unknown name.
     """
     if name == "auto":
-        name = "quick" if devices.compute().device == "cpu" else "full"
+        name = "quick" if (compute or devices.compute()).device == "cpu" else "full"
     choice("profile", name, ("auto", *PROFILES))
     return PROFILES[name]
 

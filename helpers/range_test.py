@@ -10,7 +10,15 @@ import numpy as np
 from helpers import datasets, devices, models, profiles, progress
 from helpers.datasets import Dataset, Images
 from helpers.device_batches import DeviceLoader
-from helpers.engine import TrainingDiverged, TrainState, evaluate, make_optimizer, recipe_loss, train_epoch
+from helpers.engine import (
+    TrainingDiverged,
+    TrainState,
+    check_finite,
+    evaluate,
+    make_optimizer,
+    recipe_loss,
+    train_epoch,
+)
 from helpers.finder import range_test
 from helpers.loaders import Batch, Normalize, TrainLoader, eval_batches
 from helpers.rate_curves import Curve, Sweep
@@ -88,14 +96,16 @@ def by_epoch(
         One point per rate; after an explosion the loss is infinite and the accuracy that of a guess.
 
     Raises:
-        ValueError: as `for_recipe`, or rates that do not rise.
+        ValueError: as `for_recipe`, fewer than two rates or rates that do not rise, or no image to measure on.
     """
+    if len(rates) < 2 or list(rates) != sorted(set(rates)):
+        raise ValueError(f"rates must rise, and be two at least, not {list(rates)}")
     setting = Setting.of(recipe, dataset, profile, seed)
     sweep = Sweep(min(rates), max(rates), len(rates))
-    if list(rates) != sorted(set(rates)):
-        raise ValueError(f"rates must rise, not {list(rates)}")
     if validate is None:
         validate = min(1000, len(setting.dataset.train) // 10)
+    if validate < 1:
+        raise ValueError(f"validate must be 1 or more, not {validate}: an epoch is judged by held-out images")
     train, held_out = _train_and_validation(setting, validate)
     loader, points = setting.train_loader(train), []
     for number, lr in enumerate(rates):
@@ -115,7 +125,9 @@ def _one_epoch(
         group["lr"] = lr
     try:
         train_epoch(state, batches, setting.normalize, setting.recipe, bar)
-        return evaluate(state.model, held_out, setting.normalize, setting.recipe.logit_scale)
+        loss, accuracy = evaluate(state.model, held_out, setting.normalize, setting.recipe.logit_scale)
+        check_finite(loss, state)  # the last step may have broken the net
+        return loss, accuracy
     except TrainingDiverged:
         return float("inf"), 1 / len(setting.dataset.classes)
     finally:

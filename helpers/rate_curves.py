@@ -79,7 +79,7 @@ class Suggestions:
     """Rates read from a curve; None where the curve does not show them.
 
     Attributes:
-        onset: from here on, the loss has made a tenth of its fall.
+        onset: the last rate before the loss has made a tenth of its fall.
         steepest: it falls fastest per step (what torch-lr-finder suggests).
         valley: halfway along the longest fall (fastai's default).
         minimum_tenth: a tenth of the rate of the lowest loss (Gugger 2018).

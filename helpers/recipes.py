@@ -81,6 +81,12 @@ class Recipe:
         for name in ("peak", "momentum", "label_smoothing"):
             number(name, getattr(self, name), low=0, below=1)
         number("logit_scale", self.logit_scale, low=0)
+        if not self.logit_scale:
+            raise ValueError("logit_scale=0 leaves no gradient to learn from; 1 changes nothing")
+        if self.schedule == "plateau" and not self.factor < 1:
+            raise ValueError(f"a plateau cuts the rate: factor must be below 1, not {self.factor}")
+        if self.schedule == "one-cycle" and not self.peak:
+            raise ValueError("peak is a share of the run, above 0 and below 1, not 0")
         for name in ("nesterov", "decay_norm_and_bias"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} must be True or False, not {getattr(self, name)!r}")

@@ -32,7 +32,8 @@ class Setting:
         cls, recipe: Recipe | str, dataset: Dataset | str, profile: str, seed: int, compute: Compute | None = None
     ) -> "Setting":
         """Look up names, and cut recipe and data set to the profile."""
-        size = profiles.resolve_profile(profile)
+        compute = compute or devices.compute()
+        size = profiles.resolve_profile(profile, compute)
         if seed < 0:
             raise ValueError(f"seed must be 0 or more, not {seed}")
         recipe = recipes.get(recipe) if isinstance(recipe, str) else recipe
@@ -41,8 +42,7 @@ class Setting:
         recipe = profiles.under(recipe, size)
         if recipe.holdout >= len(dataset.train):
             raise ValueError(f"cannot hold out {recipe.holdout} of {len(dataset.train)} training images")
-        compute = (compute or devices.compute()).suited_to(recipe.width)
-        return cls(recipe, dataset, size.name, seed, compute)
+        return cls(recipe, dataset, size.name, seed, compute.suited_to(recipe.width))
 
     @property
     def normalize(self) -> Normalize:

@@ -111,7 +111,7 @@ def _measure(setting: Setting, sweep: Sweep, validate: int) -> dict[str, Any]:
 
 
 def _settings(setting: Setting, sweep: Sweep, validate: int) -> dict[str, Any]:
-    """Everything a curve depends on, as plain JSON values."""
+    """Everything a curve depends on, as plain JSON values; but for number format and loader, which move it little."""
     recipe = {name: value for name, value in setting.recipe.to_dict().items() if name not in LEFT_OUT}
     rest = {"n_train": len(setting.dataset.train), "sweep": dataclasses.asdict(sweep), "validate": validate}
     return json.loads(json.dumps({**recipe, **rest}))

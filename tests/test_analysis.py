@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from scipy import special, stats
 
 from helpers import analysis
+from helpers.answers import of_logits
 
 # six images of three classes, worked by hand below: truth 0 0 1 1 2 2, answers 0 1 1 1 0 2
 LOGITS = np.array([[3, 0, 0], [0, 2, 0], [0, 5, 0], [0, 1, 0], [4, 0, 0], [0, 0, 1]], dtype=np.float32)
@@ -82,6 +83,25 @@ def test_a_share_as_text():
 def test_confusion_matrix_by_hand(answers):
     matrix = analysis.confusion_matrix(answers.labels, answers.predicted, 3)
     assert matrix.tolist() == [[1, 1, 0], [0, 2, 0], [1, 0, 1]]
+
+
+@pytest.mark.parametrize("labels, predicted", [([0, 1], [11, 2]), ([-1], [0]), ([10], [0])])
+def test_confusion_matrix_refuses_classes_that_are_not_there(labels, predicted):
+    with pytest.raises(ValueError, match=r"classes must lie in 0\.\.9"):
+        analysis.confusion_matrix(labels, predicted, 10)
+
+
+def test_confusion_matrix_counts_bytes_of_many_classes():
+    matrix = analysis.confusion_matrix(np.array([50], np.uint8), np.array([7], np.uint8), 100)
+    assert matrix[50, 7] == matrix.sum() == 1
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+def test_a_broken_net_has_no_answers(broken):
+    logits = np.array([[0.0, 1.0], [broken, 0.0]])
+    for ask in (analysis.predictions, of_logits):
+        with pytest.raises(ValueError, match="a net that gives others has diverged"):
+            ask(logits, np.zeros(2, int))
 
 
 def test_confusion_matrix_keeps_absent_classes_and_refuses_unequal_lengths():

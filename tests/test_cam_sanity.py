@@ -183,3 +183,12 @@ def test_ssim_by_hand(seed, side):
 def test_ssim_of_small_maps():
     with pytest.raises(ValueError, match="at least 7 pixels a side"):
         cam_sanity.ssim(np.zeros((1, 4, 4)), np.zeros((1, 4, 4)))
+
+
+@pytest.mark.parametrize("similarity", [cam_sanity.spearman, cam_sanity.ssim])
+def test_similarities_refuse_maps_that_do_not_fit(similarity):
+    maps = np.random.default_rng(0).random((3, 8, 8))
+    with pytest.raises(ValueError, match="need finite maps of one shape"):
+        similarity(maps[:1], maps)
+    with pytest.raises(ValueError, match="need finite maps of one shape"):
+        similarity(maps, np.full_like(maps, np.nan))

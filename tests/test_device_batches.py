@@ -1,7 +1,5 @@
 """The fast path beside albumentations: the same pixels for a given draw, draws of the same distribution."""
 
-import dataclasses
-
 import albumentations as A
 import numpy as np
 import pytest
@@ -200,8 +198,21 @@ def test_a_loader_that_cannot_do_a_transform_is_not_made():
         device_batches.make_loader("fast", noise(4), [], MEAN, 2, 0, Compute("cpu", "fp32"))
 
 
-def test_too_large_a_hole_fails_on_both_paths():
-    large = dataclasses.replace(Cutout(), size=33)
-    for path in (TrainLoader, DeviceLoader):
-        with pytest.raises(ValueError):
-            list(path(noise(2), [large], MEAN, 2).epoch(0))
+@pytest.mark.parametrize(
+    ("kind", "settings", "said"),
+    [
+        (PadCrop, {"padding": -1}, "padding must be a whole number of at least 0, not -1"),
+        (PadCrop, {"padding": 1.5}, "padding must be a whole number"),
+        (Cutout, {"size": 33}, "size must be a whole number of at least 1 and below 33, not 33"),
+        (Cutout, {"size": 0.25}, "size must be a whole number"),
+        (Cutout, {"holes": 0}, "holes must be a whole number of at least 1, not 0"),
+        (Cutout, {"p": float("nan")}, "p must be a number from 0 to 1, not nan"),
+        (Flip, {"p": 2}, "p must be a number from 0 to 1, not 2"),
+        (VerticalFlip, {"p": True}, "p must be a number from 0 to 1, not True"),
+        (Rotate, {"limit": -3}, "limit must be a number of at least 0, not -3"),
+        (GridDistortion, {"p": "x"}, "p must be a number from 0 to 1, not 'x'"),
+    ],
+)
+def test_values_that_would_mean_something_else_to_each_loader_are_refused(kind, settings, said):
+    with pytest.raises(ValueError, match=said):
+        kind(**settings)

@@ -101,3 +101,9 @@ def test_a_cpu_that_holds_a_net_keeps_its_memory():
     """64 MiB taken again and again: page faults only where they go back to the system in between."""
     shown = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True).stdout.split()
     assert shown[0] == shown[2] == "True" and int(shown[3]) < 20 < int(shown[1])
+
+
+@pytest.mark.parametrize("capability, expected", [((7, 5), "fp16"), ((8, 0), "bf16"), ((9, 0), "bf16")])
+def test_cards_before_ampere_take_fp16(capability, expected, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    assert devices._best_precision("cuda") == expected

@@ -171,12 +171,22 @@ def test_a_state_keeps_right_answers_from_its_first_epoch_or_not_at_all(small_re
 
 def test_evaluation_gives_back_mode_and_buffers_even_after_an_error(tiny):
     net, normalize = models.davidnet(width=8).train(), Normalize(tiny.mean, tiny.std, FP32)
+    net.prep.eval()  # as somebody does who freezes BatchNorm
+    modes = [module.training for module in net.modules()]
     before = copy.deepcopy(net.state_dict())
     predict(net, tiny.test, normalize)
     with pytest.raises(TypeError):
         predict(net, None, normalize)
-    assert net.training
+    assert [module.training for module in net.modules()] == modes and net.training
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
+
+
+def test_a_long_average_moves_on_every_few_steps(small_recipe):
+    state = state_of(dataclasses.replace(small_recipe, ema_epochs=10.0), steps_per_epoch=5)  # a horizon of 50 steps
+    assert engine.ema_settings(50) == (5, 0.9)
+    for _ in range(12):
+        state.after_step()
+    assert state.averaged.updates == 2
 
 
 def test_running_means_weigh_by_samples():

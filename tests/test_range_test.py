@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -64,11 +66,46 @@ def test_validation_images_are_held_out(name, tiny):
         range_test.for_recipe(recipe, tiny, profile="smoke", validate=10_000)
 
 
-def test_a_validated_sweep_sees_the_same_net(narrow, tiny):
-    """At rates of nearly nothing the validation loss stays where it is, but for BatchNorm's running statistics."""
+def test_a_validated_sweep_measures_the_net_of_each_step(narrow, tiny):
+    """At rates of nearly nothing only BatchNorm's running statistics move, and so does the recipe's loss by hand."""
     curve = range_test.for_recipe(narrow, tiny, profile="smoke", sweep=Sweep(1e-12, 1e-11, 4), validate=12)
-    assert len(curve.loss) == 4 and np.isfinite(curve.loss).all()
-    assert set(np.round(curve.accuracy * 12, 6)) <= set(range(13))
+    setting = Setting.of(narrow, tiny, "smoke", 0)
+    train, held_out = range_test._train_and_validation(setting, 12)
+    loader = setting.train_loader(train)
+    state = range_test._unscheduled(setting, len(loader))
+    state.model.train()
+    batches = (batch for epoch in itertools.count() for batch in loader.epoch(epoch))
+    losses, accuracies = [], []
+    for images, _ in itertools.islice(batches, 4):
+        with torch.no_grad(), setting.compute.autocast():
+            state.model(setting.normalize(images))  # moves the statistics, as a step of rate 0 would
+        logits, labels = engine.predict(state.model, held_out, setting.normalize), torch.from_numpy(held_out.labels)
+        losses.append(engine.recipe_loss(logits, labels.long(), setting.recipe).item())
+        accuracies.append((logits.argmax(1) == labels).float().mean().item())
+    np.testing.assert_allclose(curve.loss, losses, rtol=2e-3)
+    np.testing.assert_allclose(curve.accuracy, accuracies, atol=1e-6)
+
+
+def test_by_epoch_calls_a_net_that_breaks_in_its_last_step_exploded(tiny, monkeypatch):
+    recipe = recipes.get("davidnet-onecycle", {"width": 8, "batch_size": 32})
+
+    def breaks(state, *arguments):
+        engine.train_epoch(state, *arguments)
+        state.model.head.weight.data.fill_(float("nan"))
+
+    monkeypatch.setattr(range_test, "train_epoch", breaks)
+    curve = range_test.by_epoch(recipe, tiny, [0.01, 0.02], profile="smoke", validate=10)
+    assert (curve.loss == np.inf).all() and (curve.accuracy == 0.1).all()
+
+
+@pytest.mark.parametrize(
+    ("rates", "validate", "said"),
+    [([0.1], 10, "be two at least"), ([], 10, "be two at least"), ([0.1, 0.2], 0, "validate must be 1 or more")],
+)
+def test_by_epoch_says_what_it_needs(tiny, rates, validate, said):
+    recipe = recipes.get("davidnet-onecycle", {"width": 8, "batch_size": 32})
+    with pytest.raises(ValueError, match=said):
+        range_test.by_epoch(recipe, tiny, rates, profile="smoke", validate=validate)
 
 
 def test_by_epoch_restarts_or_goes_on(tiny):

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers import profiles, recipes
-from helpers.augment import Cutout, Flip, PadCrop
+from helpers.augment import Cutout, Flip, GridDistortion, PadCrop, Rotate, VerticalFlip
+from helpers.devices import Compute
 from helpers.recipes import RECIPES
 
 # The reference table, typed anew: net, batch, epochs, schedule, first or highest rate, weight decay, claim
@@ -19,6 +20,22 @@ PUBLISHED = {
     "published-e-step": ("resnet18", 128, 24, "step", 5e-4, 0.2, 87.51),
     "published-e-plateau": ("resnet18", 512, 25, "plateau", 0.0832, 2e-3, 88.51),
 }
+SEEN = {  # their augmentation, in order
+    "published-a": (GridDistortion(0.3, 0.5), Rotate(10, 0.5), Flip(0.25), Cutout(12, 1, 0.5)),
+    "published-b1": (PadCrop(2, "constant"), Flip(0.5)),
+    "published-b2": (PadCrop(2, "constant"), Flip(0.5)),
+    "published-c": (Rotate(10, 0.5), Flip(0.5), VerticalFlip(0.5), Cutout(8, 8, 0.5)),
+    "published-d": (PadCrop(4, "constant"), Flip(0.5), Cutout(8, 1, 1.0)),
+    "published-e-step": (Flip(0.5),),
+    "published-e-plateau": (Flip(0.5), Cutout(8, 1, 1.0)),
+}
+OURS = {  # net, batch, epochs, schedule, rates, weight decay, label smoothing, epochs of the average, held out
+    "davidnet-onecycle": ("davidnet", 512, 24, "one-cycle", 0.1, 3e-4, 5e-4, 0, 0, 0),
+    "davidnet-onecycle-plus": ("davidnet", 512, 24, "one-cycle", 0.4, 0.04, 5e-4, 0.2, 5, 0),
+    "resnet18-plateau": ("resnet18", 128, 50, "plateau", 0.1, 0, 5e-4, 0, 0, 5000),
+    "resnet18-onecycle": ("resnet18", 128, 50, "one-cycle", 0.1, 1e-4, 5e-4, 0.1, 2, 0),
+}
+SHORTENED = ("step", "plateau")
 PLATEAUS = {"a": (3, 0.1), "b1": (5, 0.5), "b2": (5, 0.5), "c": (2, 0.9), "e-plateau": (3, 0.2)}
 
 
@@ -28,6 +45,24 @@ def test_published_recipes_have_the_published_settings(name):
     assert (r.net, r.batch_size, r.epochs, r.schedule, r.max_lr, r.weight_decay, r.claim) == PUBLISHED[name]
     assert r.momentum == 0.9 and r.holdout == 0 and r.ema_epochs == 0 and r.logit_scale == 1
     assert r.nesterov == (name == "published-c")
+    assert r.transforms == SEEN[name] and r.statistics == ("half" if name == "published-c" else "dataset")
+
+
+def test_published_schedules_other_than_plateaus_are_theirs():
+    cycle, step = RECIPES["published-d"], RECIPES["published-e-step"]
+    assert (cycle.min_lr, cycle.max_lr, cycle.peak) == (0.001, 0.032, 5 / 24)
+    assert (step.factor, step.every) == (1 / 3, 10)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_our_recipes_are_as_designed(name):
+    r = RECIPES[name]
+    size, rates = (r.net, r.batch_size, r.epochs), (r.schedule, r.max_lr, r.min_lr, r.weight_decay)
+    assert (*size, *rates, r.label_smoothing, r.ema_epochs, r.holdout) == OURS[name]
+    assert r.transforms == (PadCrop(4, "reflect"), Flip(0.5), Cutout(8, 1, 1.0, "mean"))
+    assert r.nesterov and r.momentum == 0.9 and r.width == 64 and r.statistics == "dataset"
+    assert r.schedule != "plateau" or (r.patience, r.factor) == (3, 0.2)
+    assert r.schedule != "one-cycle" or r.peak == 5 / 24
 
 
 @pytest.mark.parametrize("letter", PLATEAUS)
@@ -93,6 +128,9 @@ def test_a_changed_published_recipe_claims_nothing():
         ("davidnet-onecycle", {"min_lr": 0.5}, "min_lr=0.5 lies above max_lr=0.1"),
         ("davidnet-onecycle", {"momentum": 1}, "momentum must be a number of at least 0 and below 1"),
         ("davidnet-onecycle", {"momentum": 0}, "set nesterov=False as well"),
+        ("davidnet-onecycle", {"logit_scale": 0}, "logit_scale=0 leaves no gradient"),
+        ("davidnet-onecycle", {"peak": 0}, "peak is a share of the run, above 0 and below 1, not 0"),
+        ("resnet18-plateau", {"factor": 2}, "a plateau cuts the rate: factor must be below 1, not 2"),
         ("davidnet-onecycle", {"logit_scale": "x"}, "logit_scale must be a number of at least 0, not 'x'"),
         ("davidnet-onecycle", {"transforms": 5}, "transforms must be a list such as"),
         ("davidnet-onecycle", {"transforms": ["Flip"]}, "transforms must be a list such as"),
@@ -123,7 +161,11 @@ def test_profiles_shorten_and_keep_the_shape():
     assert profiles.under(RECIPES["published-b1"], profiles.PROFILES["quick"]).max_lr == 0.01
     asked = recipes.get("resnet18-plateau", {"max_lr": 0.3})
     assert profiles.under(asked, profiles.PROFILES["quick"]).max_lr == 0.3
-    assert (plateau.epochs, plateau.width, plateau.holdout) == (4, 64, 750)
+    assert (plateau.epochs, plateau.width, plateau.holdout, plateau.patience) == (4, 64, 750, 0)
+    step, other = (profiles.under(RECIPES[f"published-e-{kind}"], profiles.PROFILES["quick"]) for kind in SHORTENED)
+    assert step.every == 2 and other.patience == 0  # 4 of 24 epochs, 4 of 25
+    half = profiles.Profile("half", "", epochs=25)
+    assert profiles.under(RECIPES["resnet18-plateau"], half).patience == 2
     smoke = profiles.under(RECIPES["davidnet-onecycle-plus"], profiles.PROFILES["smoke"])
     assert (smoke.epochs, smoke.width, smoke.batch_size, smoke.peak) == (2, 8, 64, 5 / 24)
     assert smoke.ema_epochs == 0.25
@@ -154,3 +196,4 @@ def test_auto_is_full_on_a_gpu_and_quick_elsewhere(device, expected, monkeypatch
     monkeypatch.setattr(profiles.devices, "_best_precision", lambda device: "fp32")
     monkeypatch.delenv("HELPERS_DEVICE", raising=False)
     assert profiles.resolve_profile("auto").name == expected
+    assert profiles.resolve_profile("auto", Compute("cpu", "fp32")).name == "quick"  # as asked, whatever there is

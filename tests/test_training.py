@@ -413,9 +413,11 @@ def test_the_command_line_needs_no_notebook_libraries():
     script = (
         "import sys; sys.modules.update(dict.fromkeys(['matplotlib', 'pandas', 'seaborn', 'IPython', 'papermill',"
         " 'torch_lr_finder', 'torchinfo', 'ipywidgets', 'psutil', 'nbformat']));"
-        "from helpers import training; sys.exit(training.main(['davidnet-onecycle', '--help']))"
+        "from helpers import training; asked = ['davidnet-onecycle', '--set', 'epochs=1'];"
+        "sys.exit(training.main([*asked, '--profile', 'smoke', '--dataset', 'shapes10']))"
     )
-    assert subprocess.run([PYTHON, "-c", script], capture_output=True).returncode == 0
+    done = subprocess.run([PYTHON, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0 and "test accuracy" in done.stdout, done.stderr
 
 
 def test_real_cifar10_is_learned(cifar10, tmp_path):
