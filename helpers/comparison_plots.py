@@ -119,18 +119,18 @@ def plot_power(deviations: Mapping[str, float], marks: Sequence[float], title: s
         marks: differences, as shares, drawn as horizontal lines.
     """
     ax = ax or plt.subplots()[1]
-    runs = np.arange(2, 101)
+    runs = np.arange(3, 101)  # two runs of each show next to nothing
     for (name, deviation), colour in zip(deviations.items(), style.CYCLE):
         shown = [100 * comparisons.gap_shown(int(count), deviation) for count in runs]
         ax.plot(runs, shown, color=colour, label=f"{name}: ± {100 * deviation:.2f} points")
     for mark in marks:
         ax.axhline(100 * mark, color=style.GREY, linestyle=":")
-        ax.annotate(f"{100 * mark:.1f} points", (2, 100 * mark), (0, 3), textcoords="offset points")
+        ax.annotate(f"{100 * mark:.1f} points", (3, 100 * mark), (0, 3), textcoords="offset points")
     ax.set(xscale="log", yscale="log", title=title)
-    ax.set_xticks([2, 3, 5, 10, 20, 50, 100], ["2", "3", "5", "10", "20", "50", "100"])
+    ax.set_xticks([3, 5, 10, 20, 50, 100], ["3", "5", "10", "20", "50", "100"])
     ticks = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
     ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-    gaps = [comparisons.gap_shown(count, deviation) for deviation in deviations.values() for count in (2, 100)]
+    gaps = [comparisons.gap_shown(count, deviation) for deviation in deviations.values() for count in (3, 100)]
     ax.set_ylim(80 * min(gaps), 130 * max(gaps))
     ax.minorticks_off()
     ax.legend()

@@ -163,6 +163,18 @@ def difference(first: Sequence[float], second: Sequence[float], level: float = 0
     return Difference(value, value - half, value + half)
 
 
+def share_difference(first: Share, second: Share) -> Difference:
+    """Difference of two shares of different images, such as accuracies on training and test images.
+
+    Its interval joins theirs (Newcombe 1998, method 10): unlike that from a standard error, it has a width where all
+    images of one side are right. The level is that of the two intervals.
+    """
+    value = first.value - second.value
+    below = math.hypot(first.value - first.low, second.high - second.value)
+    above = math.hypot(first.high - first.value, second.value - second.low)
+    return Difference(value, value - below, value + above)
+
+
 def paired_difference(first: Sequence[float], second: Sequence[float], level: float = 0.95) -> Difference:
     """Mean difference of runs that share something, such as a seed, one by one, with its t-interval.
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from helpers import style
 from helpers.analysis import Luck
@@ -24,15 +24,15 @@ def plot_plateau(states: Sequence[PlateauState], split: str, about: str, ax: Axe
         states: of `schedules.plateau_states`, one for each epoch.
         split: whose loss is watched: "validation" or "test".
 
-    A first loss that lies far above the others may leave the frame.
+    A cut after the last epoch is left out, as no epoch runs at the lower rate. A first loss that lies far above the
+    others may leave the frame. What spans more than a factor of three stands on a logarithmic axis: late in a long run,
+    what is a little better and what is not must not look alike.
     """
     ax = ax or plt.subplots()[1]
     epochs, losses = np.arange(1, len(states) + 1), np.array([state.loss for state in states])
     bad, cuts = (np.array([bool(getattr(state, name)) for state in states]) for name in ("bad", "cut"))
-    for epoch in epochs[cuts]:
-        ax.axvline(
-            epoch, color=style.PURPLE, linestyle=":", label="the rate is cut" if epoch == epochs[cuts][0] else None
-        )
+    for number, epoch in enumerate(epochs[:-1][cuts[:-1]]):
+        ax.axvline(epoch, color=style.PURPLE, linestyle=":", label=None if number else "the rate is cut")
     best = [state.best for state in states]
     ax.step(epochs, best, where="post", color=style.GREY, linewidth=1.4, label="best so far")
     colour = style.VALIDATION if split == "validation" else style.TEST
@@ -44,10 +44,17 @@ def plot_plateau(states: Sequence[PlateauState], split: str, about: str, ax: Axe
             place = {"textcoords": "offset points", "ha": "center", "fontsize": 9, "color": style.RED}
             ax.annotate(str(state.bad), (epoch, state.loss), (0, 6), bbox=style.PAPER, **place)  # over a cut's line
     ax.margins(y=0.12)  # a count stands above its mark
-    later = losses[1:].max(initial=0)
-    if losses[0] > 1.5 * later > 0:  # a first epoch at a high rate may lie far above all that follows
-        room = 0.12 * max(later - losses.min(), 0.1 * later)
-        ax.set_ylim(losses.min() - room, later + room)
+    wild = losses[0] > 1.5 * losses[1:].max(initial=0) > 0  # a first epoch at a high rate
+    low, high = losses.min(), losses[int(wild) :].max()
+    if high > 3 * low > 0:
+        ax.set_yscale("log")
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda loss, _: f"{loss:g}"))
+        ax.yaxis.set_minor_locator(NullLocator())
+        ax.set_ylim(low * (low / high) ** 0.12, high * (high / low) ** 0.12)
+    elif wild:
+        room = 0.12 * max(high - low, 0.1 * high)
+        ax.set_ylim(low - room, high + room)
     _legend_above(ax, f"What the plateau saw · {about}")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(xlabel="epoch", ylabel="cross-entropy")

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy import special, stats
 
 from helpers import comparisons
+from helpers.analysis import wilson
 from helpers.comparisons import Difference
 
 ACCURACIES = st.lists(st.floats(0.5, 1.0), min_size=2, max_size=12)
@@ -199,3 +200,15 @@ def test_time_to_accuracy_counts_judged_weights_and_lets_no_busy_epoch_count_mor
 def test_a_run_without_an_average_is_judged_by_its_raw_weights():
     rows = [{"test_accuracy": 0.5, "ema_test_accuracy": None, "seconds": 1.0}]
     assert comparisons.judged(rows[0]) == 0.5 and comparisons.seconds_to(rows, 0.5) == 1.0
+
+
+def test_the_difference_of_two_shares_by_newcombe_s_own_example():
+    """Newcombe 1998, table II, example (a): 56 of 70 and 48 of 80, method 10."""
+    found = comparisons.share_difference(wilson(56, 70), wilson(48, 80))
+    assert (found.value, found.low, found.high) == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)
+
+
+def test_a_side_without_errors_leaves_the_difference_open():
+    found = comparisons.share_difference(wilson(1000, 1000), wilson(9_350, 10_000))
+    assert found.low < 0.0605 and found.high > 0.0695  # a standard error of 0 for the first would give +-0.0048
+    assert found.high - found.low > 2 * 1.96 * math.sqrt(0.935 * 0.065 / 10_000)

@@ -45,7 +45,7 @@ def test_a_plateau_that_was_never_bad_has_neither_counts_nor_cuts(ax):
 def test_each_cut_has_its_line_and_one_name(ax):
     run_plots.plot_plateau(schedules.plateau_states([1.0] * 4, 0.1, 0.5, 0), "test", ABOUT, ax)
     upright = [list(line.get_xdata()) for line in ax.lines if line.get_linestyle() == ":"]
-    assert upright == [[2, 2], [3, 3], [4, 4]]
+    assert upright == [[2, 2], [3, 3]]  # after the last epoch there is nothing left to cut
     assert [text.get_text() for text in ax.get_legend().get_texts()].count("the rate is cut") == 1
 
 
@@ -54,6 +54,13 @@ def test_only_a_wild_first_loss_leaves_the_frame(ax, first, framed):
     run_plots.plot_plateau(schedules.plateau_states([first, 1.0, 0.9], 0.1, 0.5, 0), "test", ABOUT, ax)
     assert (ax.get_ylim()[1] > first) == framed and ax.get_ylim()[1] > 1.0
     assert 0.85 < ax.get_ylim()[0] < 0.9
+
+
+@pytest.mark.parametrize("losses, scale", [([1.5, 1.3, 0.3, 0.21], "log"), ([1.5, 1.3, 0.9, 0.6], "linear")])
+def test_a_long_fall_stands_on_a_logarithmic_axis(ax, losses, scale):
+    run_plots.plot_plateau(schedules.plateau_states(losses, 0.1, 0.5, 0), "validation", ABOUT, ax)
+    assert ax.get_yscale() == scale
+    assert ax.get_ylim()[0] < min(losses) and ax.get_ylim()[1] > max(losses)
 
 
 @pytest.mark.filterwarnings("error")
