@@ -62,7 +62,7 @@ class EpochBar:
         if time.monotonic() - self.shown < self.interval:
             return None
         loss, accuracy = means.read()
-        self.bar.set_postfix_str(f"loss {loss:.3f}, accuracy {accuracy:6.2%}, rate {lr:.4f}")
+        self.bar.set_postfix_str(f"loss {loss:.3f}, accuracy {accuracy:6.2%}, rate {rate(lr)}")
         self.shown = time.monotonic()
         return loss, accuracy
 
@@ -76,9 +76,14 @@ def say(line: str, hidden: bool = False) -> None:
         tqdm.write(line, file=sys.stdout)
 
 
+def rate(lr: float) -> str:
+    """A learning rate with four decimals, or where those would not do with two digits: "0.0200", "0.00016"."""
+    return f"{lr:.4f}" if lr >= 0.001 else f"{lr:.2g}"
+
+
 def epoch_line(row: Mapping[str, Any], epochs: int) -> str:
     """An epoch of the history as one line: rate, then loss and accuracy of each split that was measured."""
-    parts = [f"epoch {row['epoch']:>2}/{epochs}", f"rate {row['lr']:.4f}"]
+    parts = [f"epoch {row['epoch']:>2}/{epochs}", f"rate {rate(row['lr']):<6}"]
     for split in ("train", "val", "test"):
         if row.get(f"{split}_loss") is not None:
             parts.append(f"{split} {row[f'{split}_loss']:.3f} {row[f'{split}_accuracy']:6.2%}")

@@ -9,7 +9,7 @@ from helpers import engine, models, recipes
 from helpers.devices import Compute
 from helpers.engine import TrainState, evaluate, predict, train_epoch, train_step
 from helpers.loaders import Normalize, TrainLoader, eval_batches
-from helpers.progress import EpochBar, RunningMeans, epoch_line
+from helpers.progress import EpochBar, RunningMeans, epoch_line, rate
 from helpers.schedules import one_cycle_plan
 
 CONTIGUOUS, CHANNELS_LAST = torch.contiguous_format, torch.channels_last
@@ -227,6 +227,13 @@ def test_an_epoch_s_line_says_what_was_measured():
     assert (
         epoch_line(row, 24) == "epoch  3/24  rate 0.2500  train 0.500 81.23%  test 0.750 70.00%  averaged 80.00%  12 s"
     )
+
+
+@pytest.mark.parametrize(
+    "lr, shown", [(0.4, "0.4000"), (0.0123, "0.0123"), (0.00016, "0.00016"), (3e-7, "3e-07"), (0, "0")]
+)
+def test_a_small_rate_is_not_rounded_away(lr, shown):
+    assert rate(lr) == shown
 
 
 def test_a_first_step_that_the_scaler_skips_leaves_no_trace_in_fused_sgd(small_recipe):
