@@ -12,7 +12,7 @@ from helpers.recipes import FIELDS
 
 @dataclass(frozen=True)
 class Ablation:
-    """Runs of a recipe beside runs that differ from them in one field, one pair for every seed that both have.
+    """Runs of a recipe beside runs that differ from them in one field, in pairs of one seed, loader and number format.
 
     Attributes:
         base: name of the recipe that was changed.
@@ -81,13 +81,18 @@ def _paired(base: Sequence[FullRun], other: Sequence[FullRun]) -> list[Ablation]
     beside = len(_overridden(base[0])) == len(_overridden(other[0])) > 0
     if len(fields) != 1 or "dataset" in fields or beside:
         return []
-    ours, theirs = ({run.seed: run.accuracy for run in runs} for runs in (base, other))
-    seeds = tuple(seed for seed in ours if seed in theirs)
-    if not seeds:
+    ours, theirs = ({_drawn_alike(run): run.accuracy for run in runs} for runs in (base, other))
+    shared = [key for key in ours if key in theirs]
+    if not shared:
         return []
-    values = (tuple(side[seed] for seed in seeds) for side in (ours, theirs))
+    values = (tuple(side[key] for key in shared) for side in (ours, theirs))
     change = worded(fields[0], facts[fields[0]], changed[fields[0]])
-    return [Ablation(base[0].recipe, other[0].recipe, change, seeds, *values)]
+    return [Ablation(base[0].recipe, other[0].recipe, change, tuple(seed for seed, *_ in shared), *values)]
+
+
+def _drawn_alike(run: FullRun) -> tuple[int, str | None, str]:
+    """What two runs must share so that nothing but the change sets them apart: seed, augmentation's draws, format."""
+    return run.seed, run.facts.get("loader"), str(run.facts.get("device", "")).rpartition(", ")[2]
 
 
 def worded(field: str, before: Any, after: Any) -> str:

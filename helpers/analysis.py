@@ -220,7 +220,8 @@ def luck_of_best_epoch(right: np.ndarray, draws: int = 1000, seed: int = 0) -> L
     """Choose the best epoch on random halves of the test images, and score it on the other half.
 
     The spread over draws says how much one choice varies, not how well the mean is known: all halves share the images.
-    A choice on all images gains about 1/√2 of this by chance, since twice as many images leave less to it.
+    A choice on all images gains 1/√2 of this by chance if all epochs are equally good, since twice as many images leave
+    less to it; and less than that where some really are better.
 
     Args:
         right: (epochs, N) bool, whether each test image was right after each epoch; N at least 2.

@@ -92,7 +92,7 @@ class GridDistortion:
     p: float = 0.5
 
     def __post_init__(self) -> None:
-        number("limit", self.limit, low=0)
+        share("limit", self.limit)
         share("p", self.p)
 
     def build(self, mean: Fill) -> list[A.BasicTransform]:

@@ -4,6 +4,7 @@
 part of the title.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
@@ -126,7 +127,7 @@ def plot_perturbation(curves: Mapping[str, Curve], about: str, taken: bool = Tru
         taken: True for deletion, False for insertion.
     """
     ax = ax or plt.subplots()[1]
-    for (name, curve), (colour, line, _) in zip(curves.items(), LINES):
+    for (name, curve), (colour, line, _) in zip(curves.items(), itertools.cycle(LINES)):
         means = [mean(column) for column in curve.scores.T]
         area = f"{name}: area {curve.area.value:.3f} ({curve.area.low:.3f} to {curve.area.high:.3f})"
         ax.plot(curve.shares, [m.value for m in means], linestyle=line, color=colour, label=area)
@@ -155,7 +156,7 @@ def plot_randomisation(
     """
     checks.choice("quantity", quantity, SIMILARITIES)
     ax = ax or plt.subplots()[1]
-    for (name, check), (colour, line, marker) in zip(checked.items(), LINES):
+    for (name, check), (colour, line, marker) in zip(checked.items(), itertools.cycle(LINES)):
         means = [_similarity(row, quantity) for row in check.rows]
         errors = np.abs([(m.low - m.value, m.high - m.value) for m in means]).T
         style_of = {"color": colour, "linestyle": line, "marker": marker, "markersize": 5, "capsize": 3}

@@ -1,6 +1,7 @@
 """What a training keeps on disk after every epoch, how it is taken up again, and the record it leaves in the end."""
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -31,13 +32,13 @@ def keep(state: TrainState, setting: Setting, run: RunDirectory, row: dict[str, 
     state.history.append(row)
     facts = {"configuration": json.dumps(setting.configuration()), "loader": setting.loader, **made_by._asdict()}
     run.write_checkpoint({**facts, **state.state_dict()})
-    _write_followers(state, run)
+    _write_followers(state, setting, run)
 
 
-def _write_followers(state: TrainState, run: RunDirectory) -> None:
-    """Write what follows from the state after an epoch: tables, and the weights if they are the best so far."""
+def _write_followers(state: TrainState, setting: Setting, run: RunDirectory) -> None:
+    """Write what follows from the state after an epoch: tables, and the best weights where the plateau chose them."""
     losses = [row["val_loss"] for row in state.history]
-    if losses[-1] is not None and losses[-1] <= min(losses):
+    if setting.recipe.decides_on == "validation" and losses[-1] < min(losses[:-1], default=math.inf):
         run.write_checkpoint({"model": state.model.state_dict(), "epoch": len(losses)}, "best.pt")
     run.write_history(state.history)
     run.write_steps([{"step": i, "lr": lr, "momentum": momentum} for i, (lr, momentum) in enumerate(state.steps)])
@@ -79,7 +80,7 @@ def resume(
         return
     check_same(json.loads(checkpoint["configuration"]), setting, run)
     state.load_state_dict(checkpoint)
-    _write_followers(state, run)  # a kill may have come between the checkpoint and these
+    _write_followers(state, setting, run)  # a kill may have come between the checkpoint and these
     for row in state.history:
         progress.say(progress.epoch_line(row, setting.recipe.epochs), hidden)
     progress.say(f"continuing {run.path.parent.name}, seed {setting.seed}, after epoch {len(state.history)}", hidden)

@@ -4,6 +4,7 @@ import os
 import shutil
 import tarfile
 import tempfile
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,18 +61,29 @@ def read(given: Path | None = None, download: bool = True, notice: Notice = tqdm
     """
     folder = given or REPO_ROOT / "data"
     archive = folder / CIFAR10.filename
-    if (folder / CIFAR10.base_folder).exists():
-        return _read_batches(folder)
-    if not archive.exists():
-        if given:
-            raise DatasetError(f"CIFAR-10 is not in {given}. Either {SET_ROOT}; or unset it; or {downloads.INSTEAD}")
+    if not on_disk(given):
         _download(archive, download, notice)
+    elif (folder / CIFAR10.base_folder).exists():
+        return _read_batches(folder)
     try:
         return _read_archive(archive, notice)
     except OSError as error:
         raise DatasetError(
             f"Cannot unpack {archive}: {error}. Make room; or {SET_ROOT}; or {downloads.INSTEAD}"
         ) from error
+
+
+def on_disk(given: Path | None) -> bool:
+    """Whether CIFAR-10 or its archive lies in the folder given, or else in the repository's data/.
+
+    Raises:
+        DatasetError: it is not in the folder given.
+    """
+    folder = given or REPO_ROOT / "data"
+    found = any((folder / name).exists() for name in (CIFAR10.base_folder, CIFAR10.filename))
+    if given and not found:
+        raise DatasetError(f"CIFAR-10 is not in {given}. Either {SET_ROOT}; or unset it; or {downloads.INSTEAD}")
+    return found
 
 
 def _download(archive: Path, allowed: bool, notice: Notice) -> None:
@@ -113,7 +125,9 @@ def _unpack(archive: Path, folder: Path, notice: Notice) -> Path:
 
 def _read_batches(folder: Path) -> Arrays:
     try:
-        train, test = (CIFAR10(str(folder), train=is_train) for is_train in (True, False))
+        with warnings.catch_warnings():  # numpy 2.4.0 to 2.4.4 finds fault with the pickles of 2009
+            warnings.filterwarnings("ignore", message=".*align should be passed as Python or NumPy boolean")
+            train, test = (CIFAR10(str(folder), train=is_train) for is_train in (True, False))
     except (RuntimeError, OSError) as error:
         batches = folder / CIFAR10.base_folder
         raise _damage(batches, _broken_files(batches)) from error

@@ -221,10 +221,12 @@ def pairing(first: np.ndarray, second: np.ndarray, level: float = 0.95) -> Pairi
     """Compare two nets on the same images: McNemar's test (1947) in its exact form.
 
     Images that both or neither got right say nothing about which net is better. Were both equally good, each of the
-    others would fall to either side as a fair coin does.
+    others would fall to either side as a fair coin does. The interval is that of Clopper and Pearson (1934) for the
+    first net's share of these others, whose number it takes as given; it leaves 0 out where p is below 1 − level.
 
     Args:
         first, second: (N,) bool, whether each image was right; N at least 1.
+        level: how often such intervals hold the true difference, at least, in (0, 1).
 
     Raises:
         ValueError: the arrays differ in shape, are empty, or hold something else, such as predicted classes.
@@ -239,8 +241,24 @@ def pairing(first: np.ndarray, second: np.ndarray, level: float = 0.95) -> Pairi
     split, lead = won + lost, won - lost
     tail = sum(math.comb(split, k) for k in range(min(won, lost) + 1))
     p = min(1.0, 2 * tail / 2**split)
-    half = NormalDist().inv_cdf(0.5 + level / 2) * math.sqrt(split - lead**2 / count) / count
-    return Pairing(*cells, p, Difference(lead / count, lead / count - half, lead / count + half))
+    share = _lowest_share(won, split, 0.5 - level / 2), 1 - _lowest_share(lost, split, 0.5 - level / 2)
+    low, high = ((2 * end - 1) * split / count for end in share)
+    return Pairing(*cells, p, Difference(lead / count, low, high))
+
+
+def _lowest_share(hits: int, count: int, tail: float) -> float:
+    """The chance of a hit at which `count` trials bring so many hits or more with probability `tail`."""
+    if not hits:
+        return 0.0
+    logs = np.cumsum(np.log(np.maximum(1, np.arange(count + 1))))  # of the factorials
+    numbers = np.arange(hits, count + 1)
+    ways = logs[count] - logs[numbers] - logs[count - numbers]
+    low, high = 0.0, 1.0
+    for _ in range(50):
+        chance = (low + high) / 2
+        reached = np.exp(ways + numbers * math.log(chance) + (count - numbers) * math.log1p(-chance)).sum()
+        low, high = (chance, high) if reached < tail else (low, chance)
+    return low
 
 
 def agreement(first: np.ndarray, second: np.ndarray) -> Share:

@@ -88,15 +88,30 @@ def load(
         DatasetError: for an unknown name, or a missing or corrupt CIFAR-10; under "auto" for a corrupt one, and for
             one that is not in the folder given.
     """
-    if name not in NAMES:
-        raise DatasetError(f"Unknown data set {name!r}; choose one of {', '.join(NAMES)}")
+    _check_name(name)
     if name == "shapes10":
         return _shapes10()
-    given = root or os.environ.get("CIFAR10_ROOT")
-    folder = Path(given).expanduser().absolute() if given else None
+    folder = _folder(root)
     if name == "auto" and not _obtainable(folder, download, notice):
         return _shapes10()
     return _cifar10(folder, download, notice)
+
+
+def expected(name: str = "auto", *, root: Path | None = None, notice: Notice = tqdm.write) -> str:
+    """The name of the data set that `load` is going to give; looks whether it is there, and reads and writes nothing.
+
+    Args:
+        name, root: as there.
+        notice: is told, in one line, when CIFAR-10 would have to be downloaded.
+
+    Raises:
+        DatasetError: for an unknown name, or a CIFAR-10 that is not in the folder given.
+    """
+    _check_name(name)
+    if name != "shapes10" and not cifar10.on_disk(_folder(root)):
+        instead = ", and takes Shapes-10 if it cannot" if name == "auto" else ""
+        notice(f"CIFAR-10 is not on this machine: a run downloads it{instead}.")
+    return "shapes10" if name == "shapes10" else "cifar10"
 
 
 def split_validation(labels: np.ndarray, size: int = 5000) -> tuple[np.ndarray, np.ndarray]:
@@ -114,6 +129,17 @@ def split_validation(labels: np.ndarray, size: int = 5000) -> tuple[np.ndarray, 
     """
     held_out = _stratified(labels, size)
     return np.setdiff1d(np.arange(len(labels)), held_out, assume_unique=True), held_out
+
+
+def _check_name(name: str) -> None:
+    if name not in NAMES:
+        raise DatasetError(f"Unknown data set {name!r}; choose one of {', '.join(NAMES)}")
+
+
+def _folder(root: Path | None) -> Path | None:
+    """The folder that was asked for, by argument or environment."""
+    given = root or os.environ.get("CIFAR10_ROOT")
+    return Path(given).expanduser().absolute() if given else None
 
 
 def _stratified(labels: np.ndarray, count: int) -> np.ndarray:

@@ -73,7 +73,7 @@ class DeviceLoader:
     def _send(self, values: np.ndarray) -> torch.Tensor:
         tensor = torch.tensor(values)
         pinned = tensor.pin_memory() if self.device == "cuda" else tensor  # else the host waits for the copy
-        return pinned.to(self.device, non_blocking=True)
+        return devices.sent(pinned, self.device)
 
 
 def draw(transform: Transform, count: int, rng: np.random.Generator) -> np.ndarray:

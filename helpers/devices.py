@@ -90,6 +90,14 @@ def compute(device: str | None = None, precision: str | None = None) -> Compute:
     return Compute(device, precision)
 
 
+def sent(tensor: torch.Tensor, device: str) -> torch.Tensor:
+    """A tensor of the CPU on the device; on CUDA the host goes on meanwhile.
+
+    On an Apple GPU it waits: an unfinished copy would read memory that was given back (pytorch#189690).
+    """
+    return tensor.to(device, non_blocking=device == "cuda")
+
+
 def keep_memory(keep: bool = True) -> bool:
     """Let memory that was freed stay with the process, for its next use, instead of going back to the system.
 
@@ -119,12 +127,13 @@ def keep_memory(keep: bool = True) -> bool:
 @contextlib.contextmanager
 def repeatable() -> Iterator[None]:
     """Equal inputs give equal results inside the block: cuDNN is deterministic, and set back even on error."""
-    was_deterministic = torch.backends.cudnn.deterministic
-    torch.backends.cudnn.deterministic = True  # cudnn.benchmark stays off: it may choose otherwise the next time
+    cudnn = torch.backends.cudnn
+    before = cudnn.deterministic, cudnn.benchmark
+    cudnn.deterministic, cudnn.benchmark = True, False  # a benchmark may choose otherwise the next time
     try:
         yield
     finally:
-        torch.backends.cudnn.deterministic = was_deterministic
+        cudnn.deterministic, cudnn.benchmark = before
 
 
 @contextlib.contextmanager

@@ -260,7 +260,7 @@ def train_epoch(
     means = RunningMeans(compute.device)
     with devices.repeatable():
         for images, labels in batches:
-            labels = labels.to(compute.device, non_blocking=True)
+            labels = devices.sent(labels, compute.device)
             loss, logits = train_step(state, normalize(images), labels, recipe, compute)
             means.add(loss, logits, labels)
             shown = bar.advance(means, state.steps[-1][0])

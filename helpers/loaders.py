@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from helpers import augment
+from helpers import augment, devices
 from helpers.datasets import Images
 from helpers.devices import Compute
 
@@ -113,7 +113,7 @@ class Normalize:
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Turn (N, 32, 32, 3) uint8 into (N, 3, 32, 32) float32, about zero mean and unit standard deviation."""
-        planes = images.to(self.compute.device, non_blocking=True).permute(0, 3, 1, 2)  # channels_last as it lies
+        planes = devices.sent(images, self.compute.device).permute(0, 3, 1, 2)  # channels_last as it lies
         normal = torch.addcmul(self.shift, planes.float(), self.scale)
         return normal.contiguous(memory_format=self.compute.memory_format)
 

@@ -97,6 +97,7 @@ def under(recipe: Recipe, profile: Profile) -> Recipe:
     """
     epochs = recipe.epochs if "epochs" in recipe.overridden else _at_most(recipe.epochs, profile.epochs)
     share = epochs / recipe.epochs
+    steady = _at_most(recipe.max_lr, profile.steady_lr)
     changes = {
         "epochs": epochs,
         "patience": round(recipe.patience * share),
@@ -104,7 +105,7 @@ def under(recipe: Recipe, profile: Profile) -> Recipe:
         "ema_epochs": _at_most(recipe.ema_epochs, profile.ema_epochs),
         "width": _at_most(recipe.width, profile.width),
         "batch_size": _at_most(recipe.batch_size, profile.batch_size),
-        "max_lr": recipe.max_lr if recipe.schedule == "one-cycle" else _at_most(recipe.max_lr, profile.steady_lr),
+        "max_lr": recipe.max_lr if recipe.schedule == "one-cycle" else max(steady, recipe.min_lr),
         "holdout": round(recipe.holdout * (profile.n_train or TRAINING_IMAGES) / TRAINING_IMAGES),
     }
     return dataclasses.replace(recipe, **{k: v for k, v in changes.items() if k not in recipe.overridden})

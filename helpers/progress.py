@@ -12,7 +12,11 @@ from tqdm import tqdm
 
 def bar_seconds() -> float:
     """Least time between two refreshes: HELPERS_BAR_SECONDS, else 1; batch jobs set it higher to keep logs short."""
-    return max(1.0, float(os.environ.get("HELPERS_BAR_SECONDS", 1)))
+    asked = os.environ.get("HELPERS_BAR_SECONDS", "1")
+    try:
+        return max(1.0, float(asked))
+    except ValueError:
+        raise ValueError(f"HELPERS_BAR_SECONDS takes a number of seconds, not {asked!r}") from None
 
 
 class RunningMeans:

@@ -80,8 +80,8 @@ class Suggestions:
 
     Attributes:
         onset: the last rate before the loss has made a tenth of its fall.
-        steepest: it falls fastest per step (what torch-lr-finder suggests).
-        valley: halfway along the longest fall (fastai's default).
+        steepest: it falls fastest per step (torch-lr-finder looks for this place, on a lagging average).
+        valley: in the middle of the longest fall (after fastai's default, which counts steps instead).
         minimum_tenth: a tenth of the rate of the lowest loss (Gugger 2018).
         minimum: the rate of the lowest loss; already too high to train at for long.
         divergence: beyond the minimum, half of the fall is lost again.
@@ -177,12 +177,14 @@ def smooth(values: np.ndarray, window: float = WINDOW) -> tuple[np.ndarray, np.n
     line may run past all of them; what it says is kept between the lowest and the highest within two deviations.
 
     Args:
-        values: (S,) finite.
+        values: (S,) finite; none give none.
         window: standard deviation of the weights, as a share of the S steps; at least one step.
 
     Returns:
         The lines' values and their slopes per step, each (S,).
     """
+    if not len(values):
+        return np.empty(0), np.empty(0)
     steps = np.arange(len(values))
     distance = steps - steps[:, None]
     width = max(1.0, window * len(values))
@@ -196,7 +198,7 @@ def smooth(values: np.ndarray, window: float = WINDOW) -> tuple[np.ndarray, np.n
 
 
 def valley(values: np.ndarray) -> int:
-    """The step halfway along the longest fall: the longest subsequence of ever lower values (fastai's "valley")."""
+    """The step in the middle of the longest subsequence of ever lower values (after fastai's "valley")."""
     lengths, parents = np.ones(len(values), dtype=int), np.arange(len(values))
     for step in range(1, len(values)):
         higher = np.flatnonzero(values[:step] > values[step])

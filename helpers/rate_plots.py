@@ -1,5 +1,6 @@
 """Figures of learning-rate range tests. Each function draws on axes and returns them; none saves anything."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -64,7 +65,8 @@ def plot_sweeps(
         colour = style.CYCLE[number % len(style.CYCLE)] if named else style.BLUE
         look = {} if named else {"alpha": 0.7, "linewidth": 1.3}
         ax.plot(curve.lr[: curve.finite], values, color=colour, label=label, **look)
-        tops.append(_frame(curve.loss[: curve.finite], values))
+        if curve.finite:
+            tops.append(_frame(curve.loss[: curve.finite], values))
     if quantity == "accuracy":
         ax.yaxis.set_major_formatter(percent)
     elif tops:
@@ -101,7 +103,7 @@ def plot_spreads(spreads: Mapping[str, Mapping[str, Spread]], title: str, ax: Ax
 def plot_by_epoch(curves: Mapping[str, Curve], title: str, ax: Axes | None = None) -> Axes:
     """Accuracy after an epoch against the epoch's rate, one line per curve."""
     ax = ax or plt.subplots()[1]
-    for (name, curve), colour in zip(curves.items(), style.CYCLE):
+    for (name, curve), colour in zip(curves.items(), itertools.cycle(style.CYCLE)):
         ax.plot(curve.lr, curve.accuracy, color=colour, marker="o", label=name)
     ax.yaxis.set_major_formatter(percent)
     ax.legend()

@@ -14,6 +14,7 @@ from helpers.checks import choice, number
 SCHEDULES = ("one-cycle", "plateau", "step")
 STATISTICS = ("dataset", "half")
 PAD_CROP_FLIP_CUTOUT = (PadCrop(4), Flip(), Cutout(8))
+LONGEST_SUFFIX = 120  # characters; a folder's name may have 255 bytes, and a log's name is longer than it
 
 
 @dataclass(frozen=True)
@@ -262,6 +263,8 @@ def get(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
     if "transforms" in changes:
         changes["transforms"] = augment.from_list(changes["transforms"])
     changed = dataclasses.replace(recipe, **changes)
+    changes = {key: _as_declared(key, value) for key, value in changes.items()}
+    changed = dataclasses.replace(changed, **changes)
     if not changes:
         return recipe
     if changed.decides_on == "test" and not name.startswith("published-"):
@@ -280,13 +283,23 @@ def from_dict(values: Mapping[str, Any]) -> Recipe:
     return Recipe(**{**values, "transforms": transforms, "overridden": overridden})
 
 
+def _as_declared(field_name: str, value: Any) -> Any:
+    """1 as 1.0 where a field is a float, so that equal recipes have equal names."""
+    declared = Recipe.__dataclass_fields__[field_name].type
+    return float(value) if declared in (float, "float") else value
+
+
 def _suffix(changes: Mapping[str, Any]) -> str:
-    """ "+epochs=3+max_lr=0.2"; transforms are too long for a folder's name and appear as a short digest."""
+    """ "+epochs=3+max_lr=0.2"; what is too long for a folder's name appears as a short digest."""
     parts = []
     for key in sorted(changes):
         value = changes[key]
         if key == "transforms":
-            text = json.dumps([augment.to_dict(t) for t in value])
-            value = hashlib.sha256(text.encode()).hexdigest()[:8]
+            value = _short(json.dumps([augment.to_dict(t) for t in value]))
         parts.append(f"+{key}={value}")
-    return "".join(parts)
+    whole = "".join(parts)
+    return whole if len(whole) <= LONGEST_SUFFIX else f"+{len(parts)}-changes={_short(whole)}"
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -88,9 +88,13 @@ class RunDirectory:
             return Answers(**stored)
 
     def record(self) -> Row | None:
-        """The finished run's record: recipe, seed, accuracies, wall time, device, versions, date."""
+        """The finished run's record: recipe, seed, accuracies, wall time, device, versions, date.
+
+        Raises:
+            RunError: the file cannot be read.
+        """
         path = self.path / "record.json"
-        return json.loads(path.read_text()) if path.exists() else None
+        return read_json(path, f"delete {self.path} to train this run anew") if path.exists() else None
 
     def checkpoint(self) -> dict[str, Any] | None:
         """The state after the last finished epoch, on the CPU.
@@ -164,6 +168,21 @@ def finished_runs(root: Path | None = None) -> list[RunDirectory]:
     """Every run that has a record, in the order of their paths."""
     records = sorted(Path(root or runs_root()).glob("*/*/*/seed-*/record.json"))
     return [RunDirectory(path.parent) for path in records]
+
+
+def read_json(path: Path, advice: str) -> Row:
+    """The object in a JSON file.
+
+    Raises:
+        RunError: the file is damaged; the message ends with the advice.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RunError(f"{path} cannot be read ({error}); {advice}") from error
+    if not isinstance(found, dict):
+        raise RunError(f"{path} holds no JSON object; {advice}")
+    return found
 
 
 def provenance() -> dict[str, Any]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from helpers import datasets, device_batches, devices, profiles, recipes
+from helpers.checks import number
 from helpers.datasets import Dataset, Images
 from helpers.device_batches import DeviceLoader
 from helpers.devices import Compute
@@ -34,8 +35,7 @@ class Setting:
         """Look up names, and cut recipe and data set to the profile."""
         compute = compute or devices.compute()
         size = profiles.resolve_profile(profile, compute)
-        if seed < 0:
-            raise ValueError(f"seed must be 0 or more, not {seed}")
+        number("seed", seed, low=0, whole=True)
         recipe = recipes.get(recipe) if isinstance(recipe, str) else recipe
         dataset = datasets.load(dataset) if isinstance(dataset, str) else dataset
         dataset = dataset.subset(size.n_train, size.n_test)

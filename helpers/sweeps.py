@@ -43,19 +43,22 @@ def kept(
 
     Raises:
         ValueError: as there.
-        PermissionError: the runs folder cannot be written to.
+        PermissionError: the curve has to be measured, and the runs folder cannot be written to.
+        RunError: the file of the sweep is damaged.
     """
     setting = Setting.of(recipe, dataset, profile, seed)
     sweep = sweep or range_test.default_sweep(setting.profile)
     settings = _settings(setting, sweep, validate)
     directory = runs.run_directory(setting.dataset.name, setting.profile, setting.recipe.name, seed)
     path = directory.path.parent / "range-tests" / f"{key(sweep, validate)}-seed-{seed}.json"
-    with runs.RunDirectory(path.parent).lock(lambda: progress.say("another process sweeps; waiting for its curve")):
-        stored = json.loads(path.read_text()) if path.exists() else {}
-        if stored.get("settings") != settings:
-            stored = _measure(setting, sweep, validate)
-            stored["settings"] = settings
-            write_atomic(path, json.dumps(stored) + "\n")
+    stored = _stored(path)
+    if stored.get("settings") != settings:
+        with runs.RunDirectory(path.parent).lock(lambda: progress.say("another process sweeps; waiting for it to end")):
+            stored = _stored(path)  # it may have measured this one
+            if stored.get("settings") != settings:
+                stored = _measure(setting, sweep, validate)
+                stored["settings"] = settings
+                write_atomic(path, json.dumps(stored) + "\n")
     return _curve(stored, sweep)
 
 
@@ -93,13 +96,18 @@ def stored_sweeps(runs_root: Path) -> Iterator[tuple[dict[str, Any], dict[str, A
         dataset, profile, recipe = path.parts[-5:-2]
         name, _, seed = path.stem.rpartition("-seed-")
         row = {"dataset": dataset, "profile": profile, "recipe": recipe, "seed": int(seed), "sweep": name}
-        yield row, json.loads(path.read_text())
+        yield row, _stored(path)
 
 
 def suggestions(stored: Mapping[str, Any]) -> dict[str, float | None]:
     """What a stored sweep suggests, by name; None where its curve does not show it."""
     found = suggest(_curve(stored, Sweep(**stored["settings"]["sweep"])))
     return {name: getattr(found, name) for name in NAMES}
+
+
+def _stored(path: Path) -> dict[str, Any]:
+    """What the file of a sweep holds, nothing where there is none."""
+    return runs.read_json(path, "delete it to measure this sweep anew") if path.exists() else {}
 
 
 def _measure(setting: Setting, sweep: Sweep, validate: int) -> dict[str, Any]:

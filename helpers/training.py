@@ -4,6 +4,8 @@
 """
 
 import argparse
+import ast
+import contextlib
 import dataclasses
 import json
 import sys
@@ -184,7 +186,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def overrides_from(settings: list[str]) -> dict[str, Any]:
-    """["epochs=3", "net=davidnet"] → {"epochs": 3, "net": "davidnet"}; values are JSON, or text where they are not.
+    """["epochs=3", "nesterov=False"] → {"epochs": 3, "nesterov": False}; values are JSON or Python, else text.
 
     Raises:
         ValueError: a setting without "=".
@@ -194,10 +196,10 @@ def overrides_from(settings: list[str]) -> dict[str, Any]:
         name, equals, value = setting.partition("=")
         if not equals:
             raise ValueError(f"--set takes FIELD=VALUE, not {setting!r}")
-        try:
-            changes[name] = json.loads(value)
-        except json.JSONDecodeError:
-            changes[name] = value
+        changes[name] = value
+        for reader in (ast.literal_eval, json.loads):  # the second reads true, false and null
+            with contextlib.suppress(ValueError, SyntaxError):
+                changes[name] = reader(value)
     return changes
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -83,7 +84,8 @@ def checked(path: Path, facts: Mapping[str, Any]) -> bytes:
     content = path.read_bytes() if path.is_file() else b""
     if hashlib.sha256(content).hexdigest() != facts["sha256"]:
         state = f"has {len(content):,} bytes in place of {facts['bytes']:,}, or others" if content else "is missing"
-        raise WeightsError(f"{path.name} {state}: its checksum is wrong; fetch it again with: git checkout -- {path}")
+        command = f"git -C {shlex.quote(str(path.parent))} checkout -- {shlex.quote(path.name)}"
+        raise WeightsError(f"{path.name} {state}: its checksum is wrong; fetch it again with: {command}")
     return content
 
 

@@ -24,6 +24,9 @@ from helpers import datasets, recipes, style
 from helpers.datasets import Dataset
 from helpers.recipes import Recipe
 
+for name in ("HELPERS_LOADER", "HELPERS_PRECISION", "HELPERS_BAR_SECONDS", "CIFAR10_URL"):
+    os.environ.pop(name, None)  # tests choose for themselves
+
 # A busy machine is no failure; where CI is set, the same examples come every time
 hypothesis.settings.register_profile("series", deadline=None, derandomize=bool(os.environ.get("CI")))
 hypothesis.settings.load_profile("series")

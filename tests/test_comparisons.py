@@ -152,6 +152,21 @@ def test_pairing_by_hand():
     assert (found.both, found.only_first, found.only_second, found.neither, found.count) == (2, 4, 1, 1, 8)
     assert found.p == pytest.approx(2 * (1 + 5) / 32)  # five coins, at most one of them tails, or heads
     assert found.difference.value == pytest.approx(3 / 8)
+    ends = 0.283582, 0.994949  # of the exact interval for 4 of 5, as tables have it
+    expected = [(2 * end - 1) * 5 / 8 for end in ends]
+    assert [found.difference.low, found.difference.high] == pytest.approx(expected, abs=1e-6)
+
+
+@given(st.integers(0, 400), st.integers(0, 400), st.integers(1, 500), st.sampled_from([0.8, 0.95, 0.99]))
+def test_the_interval_of_a_pairing_is_scipy_s_and_agrees_with_p(won, lost, same, level):
+    first = np.repeat([True, False, True], [won, lost, same])
+    second = np.repeat([False, True, True], [won, lost, same])
+    found = comparisons.pairing(first, second, level)
+    if won + lost:
+        ends = stats.binomtest(won, won + lost).proportion_ci(level)
+        expected = [(2 * end - 1) * (won + lost) / len(first) for end in ends]
+        assert [found.difference.low, found.difference.high] == pytest.approx(expected, abs=1e-9)
+    assert (found.difference.verdict != "undecided") == (found.p < 1 - level)
 
 
 @given(st.integers(0, 400), st.integers(0, 400), st.integers(1, 500))

@@ -7,6 +7,7 @@ import shutil
 import socket
 import tarfile
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -258,6 +259,44 @@ def test_a_silent_fall_back_still_leaves_cifar10_an_error():
     load("auto", download=False, notice=lambda _: None)
     with pytest.raises(DatasetError):
         load("cifar10", download=False)
+
+
+@pytest.mark.parametrize(
+    "asked, answer, words",
+    [
+        ("auto", "cifar10", ["a run downloads it, and takes Shapes-10 if it cannot."]),
+        ("cifar10", "cifar10", ["a run downloads it."]),
+        ("shapes10", "shapes10", []),
+    ],
+)
+def test_what_to_expect_is_told_without_a_touch(asked, answer, words, tmp_path, monkeypatch):
+    monkeypatch.setattr(socket, "create_connection", lambda *_, **__: pytest.fail("asked the network"))
+    told: list[str] = []
+    before = listing(tmp_path)
+    assert datasets.expected(asked, notice=told.append) == answer
+    assert listing(tmp_path) == before
+    assert told == [f"CIFAR-10 is not on this machine: {line}" for line in words]
+
+
+def test_an_archive_is_expected_and_not_unpacked(archive, tmp_path):
+    before = listing(tmp_path)
+    assert datasets.expected("auto", root=archive.parent, notice=pytest.fail) == "cifar10"
+    assert listing(tmp_path) == before
+    with pytest.raises(DatasetError, match="CIFAR-10 is not in .*empty"):
+        datasets.expected("auto", root=tmp_path / "empty")
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_warning_of_numpy_about_old_pickles_is_not_the_reader_s(batches, monkeypatch):
+    class Loud(CIFAR10):
+        def __init__(self, *given, **named):
+            warnings.warn(
+                "dtype(): align should be passed as Python or NumPy boolean but got 0", UserWarning, stacklevel=1
+            )
+            super().__init__(*given, **named)
+
+    monkeypatch.setattr("helpers.cifar10.CIFAR10", Loud)
+    assert len(load("cifar10", root=batches.parent).train) == 100
 
 
 def test_auto_takes_cifar10_without_a_notice(batches):

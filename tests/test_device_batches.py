@@ -1,5 +1,7 @@
 """The fast path beside albumentations: the same pixels for a given draw, draws of the same distribution."""
 
+import itertools
+
 import albumentations as A
 import numpy as np
 import pytest
@@ -141,6 +143,38 @@ def test_labels_and_order_are_those_of_the_reference(count, batch_size, seed, ep
     assert len(ours) == len(reference) == len(paths[0]) == len(paths[1])
     for (their_images, their_labels), (our_images, our_labels) in zip(reference, ours):
         assert np.array_equal(their_labels, our_labels) and np.array_equal(their_images, our_images)
+
+
+def flipped(images):
+    """Whether each copy of an image that is bright in its upper left corner was mirrored, across and down."""
+    bright = images[..., 0] > 200
+    return bright[:, :, 16:].any((1, 2)), bright[:, 16:].any((1, 2))
+
+
+def copies(count):
+    """So many times the same image, bright in its upper left corner: copies differ by what was drawn alone."""
+    images = np.zeros((count, 32, 32, 3), np.uint8)
+    images[:, :8, :8] = 255
+    return Images(images, np.arange(count) % 10)
+
+
+@pytest.mark.parametrize("path", [TrainLoader, DeviceLoader])
+def test_transforms_draw_apart_from_each_other(path):
+    images = one_epoch(path(copies(2000), [Flip(), VerticalFlip()], MEAN, 500))[0]
+    across, down = flipped(images)
+    assert 0.46 < (across == down).mean() < 0.54
+    images = one_epoch(path(copies(2000), [PadCrop(4), Flip()], MEAN, 500))[0]
+    across, row = flipped(images)[0], (images[..., 0] > 200).any(2).argmin(1)
+    assert 0.44 < across[row > np.median(row)].mean() < 0.56
+
+
+@pytest.mark.parametrize("path", [TrainLoader, DeviceLoader])
+def test_seeds_and_epochs_draw_apart_even_for_one_image(path):
+    """The order of copies of one image does not show, so that only the draws of the transforms can differ."""
+    loaders = [path(copies(400), [Flip(), VerticalFlip()], MEAN, 100, seed) for seed in (0, 1)]
+    drawn = [flipped(one_epoch(loader, epoch)[0])[0] for loader in loaders for epoch in (0, 1)]
+    for one, other in itertools.combinations(drawn, 2):
+        assert 0.4 < (one == other).mean() < 0.6
 
 
 def test_an_epoch_is_a_function_of_seed_and_epoch_and_leaves_global_generators_alone():

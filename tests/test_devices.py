@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from helpers import devices
+from helpers.cores import cores
 from helpers.devices import Compute
 
 
@@ -107,3 +108,30 @@ def test_a_cpu_that_holds_a_net_keeps_its_memory():
 def test_cards_before_ampere_take_fp16(capability, expected, monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
     assert devices._best_precision("cuda") == expected
+
+
+@pytest.mark.parametrize("device, waits", [("cpu", True), ("mps", True), ("cuda", False)])
+def test_only_cuda_copies_while_the_host_goes_on(device, waits, monkeypatch):
+    """Elsewhere the copy of an array that is dropped at once could read memory that was given back."""
+    asked = []
+    monkeypatch.setattr(torch.Tensor, "to", lambda tensor, *where, **how: asked.append((where, how)) or tensor)
+    devices.sent(torch.zeros(3), device)
+    assert asked == [((device,), {"non_blocking": not waits})]
+
+
+def test_repeatable_means_no_benchmark_and_gives_both_settings_back(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
+    with pytest.raises(KeyError), devices.repeatable():
+        assert torch.backends.cudnn.deterministic and not torch.backends.cudnn.benchmark
+        raise KeyError
+    assert torch.backends.cudnn.benchmark and not torch.backends.cudnn.deterministic
+
+
+@pytest.mark.parametrize("limit, expected", [("150000 100000", 2), ("50000 100000", 1), ("max 100000", 3), (None, 3)])
+def test_a_container_s_share_of_the_cores_counts(limit, expected, monkeypatch, tmp_path):
+    if limit:
+        (tmp_path / "cpu.max").write_text(limit + "\n")
+    monkeypatch.setattr("helpers.cores.QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 2, 5}, raising=False)
+    assert cores() == expected

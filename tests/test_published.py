@@ -220,6 +220,17 @@ def test_the_profiles_table_is_that_of_the_code():
     assert "| `full` | the published numbers | nothing |" in table
 
 
+@pytest.mark.parametrize("profile", ["smoke", "quick"])
+def test_the_profiles_table_leaves_nothing_out(profile):
+    found = PROFILES[profile]
+    (line,) = [line for line in profiles_table().splitlines() if line.startswith(f"| `{profile}`")]
+    for name, value in vars(found).items():
+        if name not in ("name", "purpose") and value != getattr(PROFILES["full"], name):
+            text = f"{value:,}"
+            assert re.search(rf"(?<![\d.]){re.escape(text)}(?![\d.])", line), f"{name} = {text} is not told"
+    assert "patience" in line
+
+
 # --- disagreements
 
 

@@ -33,6 +33,16 @@ def test_a_textbook_curve_is_read_as_drawn():
     assert list(found.rates()) == list(NAMES)
 
 
+def test_the_shares_of_the_fall_are_those_promised():
+    """Straight down from 2.5 to 1.5 and slowly up again: a tenth of the fall is made, and half is lost, where drawn."""
+    steps = 400
+    losses = np.r_[np.full(50, 2.5), np.linspace(2.5, 1.5, 150), np.linspace(1.5, 2.5, 200)]
+    found = suggest(curve_of(losses))
+    rates = Sweep(steps=steps).rates()
+    assert abs(int(np.searchsorted(rates, found.onset)) - (50 + 15)) <= 4
+    assert abs(int(np.searchsorted(rates, found.divergence)) - (200 + 100)) <= 6
+
+
 def test_linear_sweeps_are_read_in_their_own_rates():
     sweep = Sweep(0.001, 1.0, 200, "linear")
     found = suggest(textbook(200, 0.01, sweep))

@@ -91,6 +91,22 @@ def test_overrides_change_fields_and_the_name():
     assert changed.name == "davidnet-onecycle+epochs=3+max_lr=0.2"
 
 
+def test_equal_changes_have_equal_names():
+    one, other = (recipes.get("davidnet-onecycle", {"max_lr": value}) for value in (1, 1.0))
+    assert one == other and one.name == "davidnet-onecycle+max_lr=1.0" and type(one.max_lr) is float
+
+
+def test_many_changes_still_make_a_folder_s_name():
+    everything = {name: getattr(RECIPES["davidnet-onecycle"], name) for name in recipes.FIELDS if name != "transforms"}
+    names = {recipes.get("davidnet-onecycle", {**everything, "epochs": epochs}).name for epochs in (3, 4)}
+    assert len(names) == 2 and all(len(name) < 150 and "changes=" in name for name in names)
+
+
+def test_a_profile_never_lowers_a_rate_below_its_floor():
+    asked = recipes.get("resnet18-plateau", {"min_lr": 0.05})
+    assert profiles.under(asked, profiles.PROFILES["quick"]).max_lr == 0.05
+
+
 def test_profiles_leave_overrides_alone():
     asked = recipes.get("davidnet-onecycle-plus", {"epochs": 24, "width": 32, "ema_epochs": 0})
     quick = profiles.under(asked, profiles.PROFILES["quick"])
@@ -135,6 +151,11 @@ def test_a_changed_published_recipe_claims_nothing():
         ("davidnet-onecycle", {"transforms": 5}, "transforms must be a list such as"),
         ("davidnet-onecycle", {"transforms": ["Flip"]}, "transforms must be a list such as"),
         ("davidnet-onecycle", {"transforms": [{"transform": "PadCrop", "border": "x"}]}, "unknown border 'x'; allowed"),
+        (
+            "davidnet-onecycle",
+            {"transforms": [{"transform": "GridDistortion", "limit": 3}]},
+            "limit must be a number from 0 to 1, not 3",
+        ),
         ("davidnet-onecycle", {"net": ["a"]}, "unknown net"),
         ("resnet18-plateau", {"holdout": 0}, "may not decide on the test set: a plateau needs a holdout"),
         ("davidnet-onecycle", {"schedule": "plateau"}, "may not decide on the test set"),

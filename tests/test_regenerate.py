@@ -41,8 +41,8 @@ def runner(tmp_path, monkeypatch):
     )
     surveys = []
 
-    def survey(profile, dataset, download=True, jobs=None):
-        surveys.append((profile, dataset, download))
+    def survey(profile, dataset, dry=False, jobs=None):
+        surveys.append((profile, dataset, dry))
         return replace(fixtures.SURVEY, jobs=jobs or 1)
 
     monkeypatch.delenv("RUNS_ROOT", raising=False)
@@ -227,7 +227,7 @@ def test_runs_all_in_order_with_resolved_parameters_and_skips_them_the_next_time
     assert runner("--dataset", "auto") == 0
     assert names_run() == ["01_data", "02_rate", "03_train", "04_look"]
     assert all(seen.parameters == {"profile": "quick", "dataset": "shapes10"} for seen in FakeExecution.log)
-    assert runner.surveys == [("auto", "auto", True)]
+    assert runner.surveys == [("auto", "auto", False)]
     entry = summary(runner.out)["notebooks"]["03_train"]
     assert entry["status"] == "ok" and entry["device"] == fixtures.SURVEY.device and entry["fingerprint"]
     capsys.readouterr()
@@ -353,7 +353,7 @@ def test_dry_run_tells_the_plan_and_touches_nothing(runner, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in lines[1:]] == [["01_data", "run"], ["03_train", "run"]]
     assert "epochs=2" in lines[2] and "not run yet" in lines[2]
-    assert runner.surveys == [("auto", "auto", False)]
+    assert runner.surveys == [("auto", "auto", True)]
     assert not (runner.root / "runs").exists() and names_run() == []
 
 

@@ -1,6 +1,8 @@
 import multiprocessing
 import os
+import platform
 import time
+from importlib import metadata
 
 import numpy as np
 import pytest
@@ -119,5 +121,33 @@ def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path):
 
 def test_provenance_names_versions_commit_and_time():
     made = runs.provenance()
-    assert made["versions"]["torch"] == torch.__version__.split("+")[0] or made["versions"]["torch"]
+    assert set(made["versions"]) == {"python", "torch", "torchvision", "albumentations", "numpy"}
+    assert made["versions"]["torch"] == metadata.version("torch")
+    assert made["versions"]["python"] == platform.python_version()
     assert made["date"].endswith("+00:00") and set(made) == {"versions", "commit", "date"}
+
+
+@pytest.mark.parametrize("damage", ["", "null", '{"recipe": {'])
+def test_a_damaged_record_is_named_and_says_what_to_do(damage, tmp_path):
+    (tmp_path / "record.json").write_text(damage)
+    with pytest.raises(runs.RunError, match=f"record.json .*delete {tmp_path} to train this run anew"):
+        RunDirectory(tmp_path).record()
+
+
+def test_files_are_all_on_disk_before_the_first_is_replaced(tmp_path, monkeypatch):
+    places = [tmp_path / name for name in "abc"]
+    for place in places:
+        place.write_text("old")
+    steps = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda number: steps.append("flush") or fsync(number))
+    monkeypatch.setattr(os, "replace", lambda one, other: steps.append("replace") or replace(one, other))
+    files.write_all({place: "new" for place in places})
+    assert steps == ["flush"] * 3 + ["replace"] * 3 and [place.read_text() for place in places] == ["new"] * 3
+
+
+def test_a_file_that_cannot_be_replaced_is_told_with_those_that_are_new(tmp_path):
+    (tmp_path / "b").mkdir()
+    with pytest.raises(files.PartlyReplaced, match="cannot replace .*b .*new already: .*a$"):
+        files.write_all({tmp_path / name: "new" for name in "abc"})
+    assert (tmp_path / "a").read_text() == "new" and sorted(os.listdir(tmp_path)) == ["a", "b"]

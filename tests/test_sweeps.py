@@ -111,3 +111,19 @@ def test_command_line_sweeps_seeds_and_sums_up(capsys, own_runs):
 def test_command_line_errors_are_one_line(arguments, words, capsys):
     assert sweeps.main([*arguments, "--dataset", "shapes10"]) == 1
     assert words in capsys.readouterr().err
+
+
+def test_a_finished_curve_is_read_without_a_lock(narrow, tiny, own_runs, monkeypatch):
+    first = kept(narrow, tiny)
+    monkeypatch.setattr(sweeps.runs.RunDirectory, "lock", lambda *_: pytest.fail("reading needs no lock"))
+    np.testing.assert_array_equal(first.loss, kept(narrow, tiny).loss)
+
+
+@pytest.mark.parametrize("damage", ["", "[1]", '{"lr": [1'])
+def test_a_damaged_curve_is_named_and_says_what_to_do(damage, narrow, tiny, own_runs):
+    kept(narrow, tiny)
+    (path,) = own_runs.glob("**/range-tests/*.json")
+    path.write_text(damage)
+    for read in (lambda: kept(narrow, tiny), lambda: list(sweeps.stored_sweeps(own_runs))):
+        with pytest.raises(sweeps.runs.RunError, match=f"{path.name} .*delete it to measure this sweep anew"):
+            read()

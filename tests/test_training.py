@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import PYTHON
+from conftest import PYTHON, small
 
 from helpers import datasets, engine, models, recipes, runs, training
 from helpers.device_batches import DeviceLoader
@@ -389,8 +389,8 @@ def test_a_read_only_runs_folder_is_one_clear_error(small_recipe, tiny, tmp_path
         (["nothing"], "unknown recipe 'nothing'; there are: davidnet-onecycle"),
         (["davidnet-onecycle", "--set", "lr=1"], "unknown field 'lr'; overrides may set"),
         (["davidnet-onecycle", "--set", "epochs"], "--set takes FIELD=VALUE, not 'epochs'"),
+        (["davidnet-onecycle", "--seed", "-1"], "seed must be a whole number of at least 0, not -1"),
         (["davidnet-onecycle", "--set", "epochs=many"], "epochs must be a whole number of at least 1, not 'many'"),
-        (["davidnet-onecycle", "--seed", "-1"], "seed must be 0 or more, not -1"),
         (["davidnet-onecycle", "--profile", "slow"], "unknown profile 'slow'; allowed: auto, smoke, quick, full"),
         (["davidnet-onecycle", "--dataset", "mnist"], "nknown data set 'mnist'"),
     ],
@@ -426,3 +426,16 @@ def test_real_cifar10_is_learned(cifar10, tmp_path):
     data = datasets.Dataset.subset(cifar10, 600, 300)
     fitted = fit(recipe, data, profile="full", root=tmp_path, hidden=True)
     assert fitted.record["test_accuracy"] > 0.2 and fitted.record["dataset"] == "cifar10"
+
+
+def test_settings_are_read_as_python_or_json_or_text():
+    asked = ["nesterov=False", "max_lr=.3", "decay_norm_and_bias=true", "net=resnet18", "transforms=[]", "claim=null"]
+    values = {"nesterov": False, "max_lr": 0.3, "decay_norm_and_bias": True, "net": "resnet18"}
+    assert training.overrides_from(asked) == {**values, "transforms": [], "claim": None}
+
+
+@pytest.mark.parametrize("seed", [0.5, True, "1", -1])
+def test_a_seed_that_is_no_whole_number_is_refused_before_anything_is_written(seed, tiny, own_runs):
+    with pytest.raises(ValueError, match="seed must be a whole number of at least 0"):
+        training.fit(small(), tiny, seed=seed)
+    assert not own_runs.exists()

@@ -74,6 +74,13 @@ def test_a_run_of_another_recipe_is_not_counted_among_those_of_this_one(command,
     assert f"{PLUS}/seed-0 was trained by another recipe (max_lr was 3.0, is 0." in told and "claim" not in told
 
 
+def test_a_damaged_record_is_one_clear_error(command, own_runs, capsys):
+    finish(own_runs, PLUS, 0, 0.5)
+    (own_runs / f"shapes10/smoke/{PLUS}/seed-0/record.json").write_text("")
+    assert command(PLUS) == 2
+    assert "record.json cannot be read (" in capsys.readouterr().err
+
+
 def test_dry_run_tells_what_would_be_trained(command, own_runs, capsys):
     finish(own_runs, PLUS, 0, 0.5)
     begun = own_runs / f"shapes10/smoke/{PLUS}/seed-1"
@@ -116,7 +123,7 @@ def test_options_of_different_jobs_do_not_mix(arguments, capsys):
 
 def test_overrides_name_the_runs_and_reach_the_trainings(own_runs):
     (task,) = trainings.plan([PLUS], [0, 0], ["epochs=1", "ema_epochs=0"], WHERE, own_runs)
-    assert task.notebook.name == f"{PLUS}+ema_epochs=0+epochs=1, seed 0" and task.notebook.epochs == 1
+    assert task.notebook.name == f"{PLUS}+ema_epochs=0.0+epochs=1, seed 0" and task.notebook.epochs == 1
 
 
 def test_seeds_are_outermost(own_runs):

@@ -107,7 +107,7 @@ def _sweep(given: argparse.Namespace, root: Path) -> int:
     """Train recipes × seeds, or only say what would be trained; returns the exit status."""
     runs_root = _runs_root(root)
     trainings.check(given.sweep, given.seeds, given.set)
-    where = survey(given.profile, given.dataset, not given.dry_run, given.jobs or 1)
+    where = survey(given.profile, given.dataset, given.dry_run, given.jobs or 1)
     tasks = trainings.plan(given.sweep, given.seeds, given.set, where, runs_root)
     if given.dry_run:
         sys.stdout.write(trainings.describe(tasks) + "\n")
@@ -133,7 +133,9 @@ def _positive(text: str) -> float:
 
 
 def _positive_int(text: str) -> int:
-    return int(_positive(str(int(text))))
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"takes a whole number above 0, got {text}")
+    return int(text)
 
 
 class Call:
@@ -157,7 +159,7 @@ class Call:
         self.out = (given.out or self.runs_root / "notebooks").absolute()
         if self.out.resolve() == (root / "notebooks").resolve():
             raise NotebookError("--out is the folder of the sources; --publish writes outputs there, checked")
-        self.surroundings: Survey = survey(given.profile, given.dataset, not given.dry_run, given.jobs)
+        self.surroundings: Survey = survey(given.profile, given.dataset, given.dry_run, given.jobs)
 
     def _notebooks(self, keys: Iterable[str]) -> list[Notebook]:
         return [self.series[key] for key in keys]

@@ -213,4 +213,6 @@ def _typed(name: str, text: str, default: Any) -> Any:
     kind = KINDS.get(type(default))
     if kind and KINDS.get(type(value)) != kind:
         raise NotebookError(f"{name} takes {kind} (default {default!r}), got {text!r}")
+    if name == "seed" and not (isinstance(value, int) and value >= 0):
+        raise NotebookError(f"seed takes a whole number of at least 0, got {text!r}")
     return value

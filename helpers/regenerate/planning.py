@@ -63,7 +63,7 @@ class Task:
     why: str
 
 
-def survey(profile: str, dataset: str, download: bool = True, jobs: int | None = None) -> Survey:
+def survey(profile: str, dataset: str, dry: bool = False, jobs: int | None = None) -> Survey:
     """Resolve "auto" once for all notebooks, and have the data set ready before the first one starts.
 
     Runs in a process of its own, which takes its images and its hold on the GPU with it when it ends.
@@ -71,7 +71,7 @@ def survey(profile: str, dataset: str, download: bool = True, jobs: int | None =
     Args:
         profile: a profile's name or "auto".
         dataset: a data set's name or "auto".
-        download: False looks at what is on disk only.
+        dry: only say what would be found, and leave the data set where and as it is.
         jobs: how many run at a time; None is what `side_by_side` says.
 
     Raises:
@@ -80,17 +80,17 @@ def survey(profile: str, dataset: str, download: bool = True, jobs: int | None =
     spawn, watch = multiprocessing.get_context("spawn"), {"initializer": end_with_parent, "initargs": (os.getpid(),)}
     with ProcessPoolExecutor(1, mp_context=spawn, **watch) as pool:
         try:
-            return pool.submit(_survey, profile, dataset, download, jobs).result()
+            return pool.submit(_survey, profile, dataset, dry, jobs).result()
         except (RuntimeError, ValueError, OSError) as error:
             raise NotebookError(str(error)) from error
 
 
-def _survey(profile: str, dataset: str, download: bool, jobs: int | None) -> Survey:
+def _survey(profile: str, dataset: str, dry: bool, jobs: int | None) -> Survey:
     import torch  # here, since it is slow to load
 
     from helpers import datasets, devices, profiles, published
 
-    name = datasets.load(dataset, download=download).name
+    name = datasets.expected(dataset) if dry else datasets.load(dataset).name
     known = digest([[run.recipe, run.seed, run.accuracy] for run in published.full_runs()])
     profile = profiles.resolve_profile(profile).name
     jobs = jobs or side_by_side(profile)

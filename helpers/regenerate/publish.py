@@ -9,7 +9,7 @@ from typing import Any
 import nbformat
 
 from helpers.colab import repository
-from helpers.files import write_all
+from helpers.files import PartlyReplaced, write_all
 from helpers.regenerate.notebooks import Notebook, read
 from helpers.regenerate.outputs import figures, headline, published, stamped
 from helpers.regenerate.planning import sources
@@ -33,7 +33,7 @@ COLAB = "https://colab.research.google.com/github"
 
 
 class PublishError(ValueError):
-    """Something must not be published as it is: the message lists all that is wrong. Nothing was written."""
+    """Something cannot be published as it is: the message lists all that is wrong, and says if anything was written."""
 
 
 def publish(
@@ -103,6 +103,8 @@ def _write(
         raise PublishError("nothing was published:\n  " + "\n  ".join(problems))
     try:
         write_all(files)
+    except PartlyReplaced as error:
+        raise PublishError(f"{error}; make it writable, and publish again") from error
     except OSError as error:
         raise PublishError(f"nothing was published: {error}") from error
     return list(files)

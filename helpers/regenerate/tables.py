@@ -15,6 +15,17 @@ COLUMNS = (
     *("Best epoch on test", "Decides on", "Time of a run", "Device"),
 )
 ABLATION = ("Recipe", "Change", "Seeds", "Without the change", "With it", "Difference, seed by seed")
+CHANGES = {  # fields of a profile in words, where they change anything
+    "n_train": "{n_train:,} training images",
+    "n_test": "{n_test:,} test images",
+    "epochs": "{epochs} epochs",
+    "batch_size": "{batch_size} images a batch at most",
+    "width": "nets of width {width}",
+    "side_width": "nets of width {side_width} in experiments beside the main run",
+    "steady_lr": "schedules that only fall start at {steady_lr} at most",
+    "ema_epochs": "averages over {ema_epochs} epochs at most",
+    "finder_steps": "range tests of {finder_steps} steps",
+}
 DECIDES = {None: "nothing", "validation": "validation images", "test": "test images"}
 Row = Mapping[str, Any]
 
@@ -101,16 +112,11 @@ def profiles_table() -> str:
 
 
 def _changes(profile: "Profile") -> str:
-    amounts = {
-        "training images": profile.n_train,
-        "test images": profile.n_test,
-        "epochs": profile.epochs,
-        "images a batch at most": profile.batch_size,
-    }
-    parts = [f"{amount:,} {name}" for name, amount in amounts.items() if amount]
-    parts += [f"nets of width {profile.width}"] if profile.width else []
-    parts += [f"schedules that only fall start at {profile.steady_lr} at most"] if profile.steady_lr else []
-    return ", ".join(parts) or "nothing"
+    from helpers.profiles import Profile
+
+    told = [words for name, words in CHANGES.items() if getattr(profile, name) != getattr(Profile, name)]
+    told += ["patience, steps of the rate and images held out shrink alike"] if told else []
+    return ", ".join(told).format(**vars(profile)) or "nothing"
 
 
 def _full(rows: Iterable[Row]) -> "list[FullRun]":

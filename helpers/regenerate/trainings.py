@@ -48,10 +48,17 @@ class Training:
         return self.name
 
     def record(self) -> dict[str, Any] | None:
-        """Its record, once it is finished."""
-        from helpers.runs import RunDirectory  # here, since it loads torch
+        """Its record, once it is finished.
 
-        return RunDirectory(self.folder).record()
+        Raises:
+            NotebookError: the record is damaged.
+        """
+        from helpers.runs import RunDirectory, RunError  # here, since it loads torch
+
+        try:
+            return RunDirectory(self.folder).record()
+        except RunError as error:
+            raise NotebookError(str(error)) from error
 
     def epochs_done(self) -> int:
         """Epochs in its history so far."""
