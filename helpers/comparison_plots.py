@@ -82,15 +82,13 @@ def plot_entries(entries: Sequence[Entry], title: str, ax: Axes | None = None) -
         ax.plot(entry.best, [row] * len(entry.best), "o", mfc="none", color=style.ORANGE, markersize=8, zorder=3)
         if entry.claim is not None:
             ax.plot(entry.claim, row, "D", mfc="none", color=style.RED, markersize=8, zorder=4)
-    marks = [
-        ("o", style.BLUE, style.BLUE, "a run, last epoch"),
-        ("o", "none", style.ORANGE, "a run, best epoch on test"),
-    ]
-    marks.append(("D", "none", style.RED, "published claim"))
+    marks = [("o", style.BLUE, style.BLUE, "a run, last epoch"), ("D", "none", style.RED, "published claim")]
+    if any(len(entry.best) for entry in entries):
+        marks.insert(1, ("o", "none", style.ORANGE, "a run, best epoch on test"))
     for marker, fill, colour, text in marks:
         ax.plot([], [], marker, mfc=fill, color=colour, label=text)
-    shown = [value for entry in entries for value in (*entry.last, *entry.best, entry.claim) if value is not None]
-    _rows(ax, [_named(entry) for entry in entries], shown)
+    values = [value for entry in entries for value in (*entry.last, *entry.best, entry.claim) if value is not None]
+    _rows(ax, [_named(entry) for entry in entries], values)
     ax.xaxis.set_major_formatter(percent)
     _legend_above(ax, title)
     ax.set_xlabel("test accuracy")

@@ -44,6 +44,10 @@ def test_entries_show_runs_claims_and_what_was_not_run():
     low, high = ax.get_xlim()
     assert low < 0.89 and 0.95 < high < 1  # the interval of two runs is much wider than the frame
     assert ax.yaxis_inverted()
+    told = ["a run, last epoch", "a run, best epoch on test", "published claim"]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == told
+    fewer = comparison_plots.plot_entries([entries[0], entries[2]], "Title").get_legend().get_texts()
+    assert [text.get_text() for text in fewer] == [told[0], told[2]]
 
 
 def test_entries_without_any_run_or_claim_are_drawn():
