@@ -68,8 +68,8 @@ def mean(values: Array, seed: int = 0) -> Mean:
     count, value = len(values), float(values.mean())
     if count == 1:
         return Mean(value, math.nan, math.nan, math.nan, 1)
-    rng, blocks = np.random.default_rng(seed), np.array_split(np.arange(DRAWS), -(-DRAWS * len(values) // 1_000_000))
-    means = [values[rng.integers(0, len(values), (len(block), len(values)))].mean(1) for block in blocks]
+    rng, blocks = np.random.default_rng(seed), np.array_split(np.arange(DRAWS), -(-DRAWS * count // 1_000_000))
+    means = [values[rng.integers(0, count, (len(block), count))].mean(1) for block in blocks]
     tail = NormalDist().cdf(-math.sqrt(count / (count - 1)) * t_quantile(0.975, count - 1))
     low, high = np.quantile(np.concatenate(means), (tail, 1 - tail)).tolist()
     return Mean(value, float(values.std(ddof=1)), low, high, count)

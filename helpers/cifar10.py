@@ -59,12 +59,11 @@ def read(given: Path | None = None, download: bool = True, notice: Notice = tqdm
         Unavailable: it is not in data/ and cannot be, or may not be, downloaded.
         DatasetError: it is not in the folder given, or is damaged.
     """
-    folder = given or REPO_ROOT / "data"
-    archive = folder / CIFAR10.filename
+    folder, archive = _places(given)
     if not on_disk(given):
         _download(archive, download, notice)
-    elif (folder / CIFAR10.base_folder).exists():
-        return _read_batches(folder)
+    elif folder.exists():
+        return _read_batches(folder.parent)
     try:
         return _read_archive(archive, notice)
     except OSError as error:
@@ -79,11 +78,16 @@ def on_disk(given: Path | None) -> bool:
     Raises:
         DatasetError: it is not in the folder given.
     """
-    folder = given or REPO_ROOT / "data"
-    found = any((folder / name).exists() for name in (CIFAR10.base_folder, CIFAR10.filename))
+    found = any(place.exists() for place in _places(given))
     if given and not found:
         raise DatasetError(f"CIFAR-10 is not in {given}. Either {SET_ROOT}; or unset it; or {downloads.INSTEAD}")
     return found
+
+
+def _places(given: Path | None) -> tuple[Path, Path]:
+    """Where CIFAR-10 may lie: as a folder, as an archive."""
+    root = given or REPO_ROOT / "data"
+    return root / CIFAR10.base_folder, root / CIFAR10.filename
 
 
 def _download(archive: Path, allowed: bool, notice: Notice) -> None:

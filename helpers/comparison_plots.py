@@ -1,10 +1,9 @@
 """Figures that compare runs. As in `plots`, each function draws on axes and returns them, and saves nothing."""
 
-import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, cycle
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -119,7 +118,7 @@ def plot_power(deviations: Mapping[str, float], marks: Sequence[float], title: s
     """
     ax = ax or plt.subplots()[1]
     runs = np.arange(3, 101)  # two runs of each show next to nothing
-    for (name, deviation), colour in zip(deviations.items(), itertools.cycle(style.CYCLE)):
+    for (name, deviation), colour in zip(deviations.items(), cycle(style.CYCLE)):
         shown = [100 * comparisons.gap_shown(int(count), deviation) for count in runs]
         ax.plot(runs, shown, color=colour, label=f"{name}: ± {100 * deviation:.2f} points")
     for mark in marks:

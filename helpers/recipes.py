@@ -263,13 +263,13 @@ def get(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
     if "transforms" in changes:
         changes["transforms"] = augment.from_list(changes["transforms"])
     changed = dataclasses.replace(recipe, **changes)
-    changes = {key: _as_declared(key, value) for key, value in changes.items()}
-    changed = dataclasses.replace(changed, **changes)
     if not changes:
         return recipe
     if changed.decides_on == "test" and not name.startswith("published-"):
         raise ValueError(f"{name} may not decide on the test set: a plateau needs a holdout, such as holdout=5000")
-    return dataclasses.replace(changed, name=name + _suffix(changes), claim=None, overridden=tuple(sorted(changes)))
+    changes = {key: _as_declared(key, value) for key, value in changes.items()}
+    about = {"name": name + _suffix(changes), "claim": None, "overridden": tuple(sorted(changes))}
+    return dataclasses.replace(recipe, **changes, **about)
 
 
 def from_dict(values: Mapping[str, Any]) -> Recipe:
@@ -285,8 +285,7 @@ def from_dict(values: Mapping[str, Any]) -> Recipe:
 
 def _as_declared(field_name: str, value: Any) -> Any:
     """1 as 1.0 where a field is a float, so that equal recipes have equal names."""
-    declared = Recipe.__dataclass_fields__[field_name].type
-    return float(value) if declared in (float, "float") else value
+    return float(value) if Recipe.__dataclass_fields__[field_name].type is float else value
 
 
 def _suffix(changes: Mapping[str, Any]) -> str:

@@ -4,8 +4,6 @@
 """
 
 import argparse
-import ast
-import contextlib
 import dataclasses
 import json
 import sys
@@ -22,6 +20,7 @@ from helpers.datasets import Dataset, Images
 from helpers.device_batches import DeviceLoader
 from helpers.devices import Compute
 from helpers.engine import TrainingDiverged, TrainState, check_finite, evaluate, predict, train_epoch, train_step
+from helpers.literals import literal
 from helpers.loaders import TrainLoader
 from helpers.recipes import Recipe
 from helpers.runs import RunDirectory, RunError
@@ -186,7 +185,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def overrides_from(settings: list[str]) -> dict[str, Any]:
-    """["epochs=3", "nesterov=False"] → {"epochs": 3, "nesterov": False}; values are JSON or Python, else text.
+    """["epochs=3", "nesterov=False"] → {"epochs": 3, "nesterov": False}; values as `literal` reads them.
 
     Raises:
         ValueError: a setting without "=".
@@ -196,10 +195,7 @@ def overrides_from(settings: list[str]) -> dict[str, Any]:
         name, equals, value = setting.partition("=")
         if not equals:
             raise ValueError(f"--set takes FIELD=VALUE, not {setting!r}")
-        changes[name] = value
-        for reader in (ast.literal_eval, json.loads):  # the second reads true, false and null
-            with contextlib.suppress(ValueError, SyntaxError):
-                changes[name] = reader(value)
+        changes[name] = literal(value)
     return changes
 
 

@@ -79,6 +79,8 @@ def edit(path, change):
         (["--set", "epochs"], "takes NAME=VALUE, got 'epochs'"),
         (["--set", "epochs=many"], "epochs takes a number (default 5), got 'many'"),
         (["--set", "profile=full"], "profile is set by --profile"),
+        (["--set", "seed=0.5"], "seed must be a whole number of at least 0, not 0.5"),
+        (["--set", "seed=-1"], "seed must be a whole number of at least 0, not -1"),
         (["--only", "09"], "no notebook '09'; there are: 01_data, 02_rate, 03_train, 04_look"),
     ],
 )

@@ -1,9 +1,7 @@
 """The series as files: finding the notebooks, their parameters, and which of them need which."""
 
 import ast
-import contextlib
 import heapq
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +9,9 @@ from typing import Any
 
 import nbformat
 from nbformat import NotebookNode
+
+from helpers.checks import number
+from helpers.literals import literal
 
 UNKNOWN = object()  # the default of a parameter that is no literal
 KINDS = {
@@ -189,23 +190,6 @@ def assign(notebooks: Iterable[Notebook], settings: Iterable[str]) -> dict[str, 
     return values
 
 
-def literal(text: str) -> Any:
-    """Read a value as a Python, JSON or YAML literal of JSON's types; anything else is a string."""
-    readers = [ast.literal_eval, json.loads]
-    if text.lstrip().startswith(("[", "{")):  # only there: elsewhere YAML would turn "on" and "1:30" into other things
-        readers.append(_yaml)
-    for reader in readers:
-        with contextlib.suppress(Exception):
-            return json.loads(json.dumps(reader(text)))
-    return text
-
-
-def _yaml(text: str) -> Any:
-    import yaml  # comes with papermill; a machine that only trains does not need it
-
-    return yaml.safe_load(text)
-
-
 def _typed(name: str, text: str, default: Any) -> Any:
     value = literal(text)
     if isinstance(default, str):
@@ -213,6 +197,9 @@ def _typed(name: str, text: str, default: Any) -> Any:
     kind = KINDS.get(type(default))
     if kind and KINDS.get(type(value)) != kind:
         raise NotebookError(f"{name} takes {kind} (default {default!r}), got {text!r}")
-    if name == "seed" and not (isinstance(value, int) and value >= 0):
-        raise NotebookError(f"seed takes a whole number of at least 0, got {text!r}")
+    if name == "seed":
+        try:
+            number(name, value, low=0, whole=True)
+        except ValueError as error:
+            raise NotebookError(str(error)) from None
     return value
