@@ -27,29 +27,37 @@ class TrainingDiverged(RuntimeError):
 class MovingAverage:
     """An exponential moving average of a net's weights, and of the BatchNorm statistics that belong to them.
 
-    averaged ← decay · averaged + (1 − decay) · current. Early on the decay is smaller, min(decay, (1 + n) / (10 + n))
-    after n updates, so that the average looks back over a tenth of the training so far and not to its first weights.
+    averaged ← decay · averaged + (1 − decay) · current. Early on the decay is smaller, so that the first weights do not
+    linger: min(decay, (1 + n) / (warmup + n)) after n updates. A warm-up of 2 weighs all weights so far alike until
+    about 1 / (1 − decay) updates are over, the average's horizon; from then on the decay is the one asked for. Larger
+    ones look back over a shorter part of the training so far, and come to their horizon later: 10 after nine times as
+    many updates.
 
     Args:
         model: is copied; the average starts at its weights.
         decay: in [0, 1).
+        warmup: at least 1; 1 takes the first weights for as good as all others.
 
     Attributes:
         module: the averaged net.
         updates: how many there were.
     """
 
-    def __init__(self, model: nn.Module, decay: float):
+    def __init__(self, model: nn.Module, decay: float, warmup: int = 2):
         self.module = copy.deepcopy(model).requires_grad_(False)
-        self.decay, self.updates = decay, 0
+        self.decay, self.warmup, self.updates = decay, warmup, 0
+
+    @property
+    def present_decay(self) -> float:
+        """The decay of the coming update."""
+        return min(self.decay, (1 + self.updates) / (self.warmup + self.updates))
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
         """Move the average towards the net's present weights; counters are copied."""
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         pairs = list(zip(self.module.state_dict().values(), model.state_dict().values()))
         averaged, current = zip(*(pair for pair in pairs if pair[0].is_floating_point()))
-        torch._foreach_lerp_(averaged, current, 1 - decay)
+        torch._foreach_lerp_(averaged, current, 1 - self.present_decay)
         for ours, theirs in pairs:
             if not ours.is_floating_point():
                 ours.copy_(theirs)
@@ -81,7 +89,7 @@ class TrainState:
         self.scheduler = make_scheduler(self.optimizer, recipe, steps_per_epoch)
         self.scaler = torch.amp.GradScaler(compute.device, enabled=compute.needs_scaler)
         self.ema_every, decay = ema_settings(recipe.ema_epochs * steps_per_epoch)
-        self.averaged = MovingAverage(self.model, decay) if recipe.ema_epochs else None
+        self.averaged = MovingAverage(self.model, decay, recipe.ema_warmup) if recipe.ema_epochs else None
         self.history: list[dict[str, Any]] = []
         self.steps: list[tuple[float, float]] = []  # learning rate and momentum of every step taken
         self.test_right: list[torch.Tensor] | None = []  # (N,) bool per epoch; None goes on a run begun without them
@@ -104,7 +112,7 @@ class TrainState:
         if self.test_right is not None:
             self.test_right.append(right)
 
-    def after_epoch(self, watched_loss: float | None) -> None:
+    def after_epoch(self, watched_loss: float) -> None:
         """Let a plateau schedule see the loss it watches."""
         if isinstance(self.scheduler, ReduceLROnPlateau):
             self.scheduler.step(watched_loss)
@@ -197,10 +205,12 @@ def make_scheduler(
     """The recipe's schedule: a plan followed step by step, or a plateau that reacts to what it sees."""
     steps = recipe.epochs * steps_per_epoch
     if recipe.schedule == "one-cycle":
-        plan = schedules.one_cycle_plan(steps, recipe.peak, recipe.min_lr, recipe.max_lr)
+        ease = schedules.EASES[recipe.ease]
+        plan = schedules.one_cycle_plan(steps, recipe.peak, recipe.min_lr, recipe.max_lr, ease)
         return schedules.PlannedLR(optimizer, plan)
     if recipe.schedule == "step":
-        plan = schedules.step_decay_plan(steps, recipe.every * steps_per_epoch, recipe.max_lr, recipe.factor)
+        cuts = [epoch * steps_per_epoch for epoch in recipe.cuts]
+        plan = schedules.step_decay_plan(steps, cuts, recipe.max_lr, recipe.factor)
         return schedules.PlannedLR(optimizer, plan)
     return ReduceLROnPlateau(optimizer, factor=recipe.factor, patience=recipe.patience, min_lr=recipe.min_lr)
 
@@ -236,6 +246,8 @@ def train_step(
     with compute.autocast():
         logits = state.model(images)
     loss = recipe_loss(logits, labels, recipe)
+    if recipe.l1:
+        loss = loss + recipe.l1 * sum(weight.abs().sum() for weight in state.model.parameters())
     state.scaler.scale(loss).backward()
     state.scaler.step(state.optimizer)
     state.scaler.update()
@@ -244,13 +256,27 @@ def train_step(
     return loss.detach(), logits.detach()
 
 
+class Trained(NamedTuple):
+    """What an epoch of training measured.
+
+    Attributes:
+        loss: that was minimised, smoothing, logit scale and L1 term included; accuracy: in [0, 1]; both are means over
+            the images.
+        last_loss: of the last batch alone.
+    """
+
+    loss: float
+    accuracy: float
+    last_loss: float
+
+
 def train_epoch(
     state: TrainState, batches: Iterable[Batch], normalize: Normalize, recipe: Recipe, bar: EpochBar
-) -> tuple[float, float]:
+) -> Trained:
     """Train on every batch once.
 
     Returns:
-        Mean loss and accuracy in [0, 1] over the epoch's augmented images, each measured before its step.
+        Loss and accuracy in [0, 1] over the epoch's augmented images, each measured before its step.
 
     Raises:
         TrainingDiverged: the loss became infinite or not a number.
@@ -266,9 +292,9 @@ def train_epoch(
             shown = bar.advance(means, state.steps[-1][0])
             if shown is not None:
                 check_finite(shown[0], state)
-        loss, accuracy = means.read()
-    check_finite(loss, state)
-    return loss, accuracy
+        trained = Trained(*means.read(), loss.item())
+    check_finite(trained.loss, state)
+    return trained
 
 
 @torch.no_grad()

@@ -92,7 +92,7 @@ def resolve_profile(name: str = "auto", compute: Compute | None = None) -> Profi
 def under(recipe: Recipe, profile: Profile) -> Recipe:
     """The recipe a profile really runs: fewer epochs, narrower, same shape of schedule.
 
-    A plateau's patience and the steps of the step schedule shrink with the epochs; One Cycle's peak is a share of them.
+    A plateau's patience and the step schedule's cuts shrink with the epochs; One Cycle's peak is a share of them.
     The held-out share of the training images stays the same. Fields that were overridden stay as they were asked for.
     """
     epochs = recipe.epochs if "epochs" in recipe.overridden else _at_most(recipe.epochs, profile.epochs)
@@ -101,7 +101,7 @@ def under(recipe: Recipe, profile: Profile) -> Recipe:
     changes = {
         "epochs": epochs,
         "patience": round(recipe.patience * share),
-        "every": max(1, round(recipe.every * share)),
+        "cuts": tuple(max(1, round(epoch * share)) for epoch in recipe.cuts),
         "ema_epochs": _at_most(recipe.ema_epochs, profile.ema_epochs),
         "width": _at_most(recipe.width, profile.width),
         "batch_size": _at_most(recipe.batch_size, profile.batch_size),

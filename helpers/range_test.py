@@ -136,7 +136,7 @@ def _one_epoch(
 
 def _unscheduled(setting: Setting, steps: int) -> TrainState:
     """The recipe's net and optimizer before their first step, with nothing that moves the rate between epochs."""
-    recipe = dataclasses.replace(setting.recipe, schedule="plateau", min_lr=0.0, ema_epochs=0.0)
+    recipe = dataclasses.replace(setting.recipe, schedule="plateau", watches="last batch", min_lr=0.0, ema_epochs=0.0)
     with devices.seeded(setting.seed):
         return TrainState(recipe, len(setting.dataset.classes), steps, setting.compute)
 

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from helpers import augment, models
+from helpers import augment, models, schedules
 from helpers.augment import Cutout, Flip, GridDistortion, PadCrop, Rotate, VerticalFlip
 from helpers.checks import choice, number
 
 SCHEDULES = ("one-cycle", "plateau", "step")
-STATISTICS = ("dataset", "half")
+STATISTICS = ("dataset", "half", "per-image")
+WATCHED = ("validation", "test", "last batch")
 PAD_CROP_FLIP_CUTOUT = (PadCrop(4), Flip(), Cutout(8))
 LONGEST_SUFFIX = 120  # characters; a folder's name may have 255 bytes, and a log's name is longer than it
 
@@ -26,20 +27,27 @@ class Recipe:
         net, width: the net and the channels of its first stage.
         batch_size, epochs: images per optimizer step, passes over the training images.
         transforms: augmentation, in order.
-        statistics: normalise by the mean and deviation of the "dataset", or by "half" (0.5 and 0.5).
+        statistics: normalise by the mean and deviation of the "dataset", by "half" (0.5 and 0.5), or by the data set's
+            mean and the "per-image" deviation, the mean of the images' own, which many projects copied.
         holdout: training images held out for validation; 0 trains on all of them.
         schedule: "one-cycle", "plateau" or "step".
         max_lr: highest rate: the peak of One Cycle, the start of the others.
         min_lr: One Cycle's rate at both ends; the plateau's floor.
         peak: One Cycle's peak as a share of the run.
+        ease: how One Cycle goes from one rate to the next, "linear" or "cosine".
         factor: what a plateau's cut or a step multiplies the rate by.
         patience: epochs without improvement a plateau tolerates.
-        every: epochs per step of the step schedule.
+        watches: whose loss a plateau looks at: "validation", "test" or the "last batch" of the epoch's training
+            (published runs only, but for the first).
+        cuts: epochs after which the step schedule cuts the rate; one that stands twice cuts twice.
         momentum, nesterov, weight_decay: of SGD.
+        l1: factor on the sum of the absolute weights in the loss.
         decay_norm_and_bias: whether weight decay also pulls on BatchNorm and biases.
         label_smoothing: share of the target spread over all classes, in [0, 1).
         logit_scale: factor on the logits inside the loss.
         ema_epochs: horizon of the moving average of the weights, in epochs; 0 keeps none.
+        ema_warmup: how the average begins, see `engine.MovingAverage`: 2 reaches the horizon when that many epochs are
+            over, 10 only after nine times as many.
         claim: the published test accuracy in percent that the recipe reproduces, if any.
         overridden: fields that differ from the recipe of this name; a profile leaves them alone.
     """
@@ -56,16 +64,20 @@ class Recipe:
     holdout: int = 0
     min_lr: float = 0.0
     peak: float = 5 / 24
+    ease: str = "linear"
     factor: float = 0.1
     patience: int = 3
-    every: int = 10
+    watches: str = "validation"
+    cuts: tuple[int, ...] = ()
     momentum: float = 0.9
     nesterov: bool = False
     weight_decay: float = 0.0
+    l1: float = 0.0
     decay_norm_and_bias: bool = True
     label_smoothing: float = 0.0
     logit_scale: float = 1.0
     ema_epochs: float = 0.0
+    ema_warmup: int = 2
     claim: float | None = field(default=None, compare=False)
     overridden: tuple[str, ...] = ()
 
@@ -73,17 +85,25 @@ class Recipe:
         choice("net", self.net, models.NETS)
         choice("schedule", self.schedule, SCHEDULES)
         choice("statistics", self.statistics, STATISTICS)
-        for name in ("width", "batch_size", "epochs", "every"):
+        choice("ease", self.ease, schedules.EASES)
+        choice("watches", self.watches, WATCHED)
+        for name in ("width", "batch_size", "epochs", "ema_warmup"):
             number(name, getattr(self, name), low=1, whole=True)
         for name in ("holdout", "patience"):
             number(name, getattr(self, name), low=0, whole=True)
-        for name in ("max_lr", "min_lr", "factor", "weight_decay", "ema_epochs"):
+        for name in ("max_lr", "min_lr", "factor", "weight_decay", "l1", "ema_epochs"):
             number(name, getattr(self, name), low=0)
         for name in ("peak", "momentum", "label_smoothing"):
             number(name, getattr(self, name), low=0, below=1)
         number("logit_scale", self.logit_scale, low=0)
         if not self.logit_scale:
             raise ValueError("logit_scale=0 leaves no gradient to learn from; 1 changes nothing")
+        for epoch in self.cuts:
+            number("an epoch of cuts", epoch, low=1, whole=True)
+        if list(self.cuts) != sorted(self.cuts):
+            raise ValueError(f"cuts are epochs in rising order, not {self.cuts}")
+        if self.decides_on == "validation" and not self.holdout:
+            raise ValueError("a plateau that watches validation images needs a holdout, such as holdout=5000")
         if self.schedule == "plateau" and not self.factor < 1:
             raise ValueError(f"a plateau cuts the rate: factor must be below 1, not {self.factor}")
         if self.schedule == "one-cycle" and not self.peak:
@@ -98,16 +118,14 @@ class Recipe:
 
     @property
     def decides_on(self) -> str | None:
-        """What the schedule watches: "validation", "test" (published runs only) or None."""
-        if self.schedule != "plateau":
-            return None
-        return "validation" if self.holdout else "test"
+        """What the schedule watches, one of WATCHED; None where it follows a plan."""
+        return self.watches if self.schedule == "plateau" else None
 
     def to_dict(self) -> dict[str, Any]:
         """All fields as plain JSON values, transforms as {"transform": name, …}."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         values["transforms"] = [augment.to_dict(t) for t in self.transforms]
-        return values
+        return {**values, "cuts": list(self.cuts)}
 
 
 # what overrides may set: all that decides how a run goes
@@ -137,7 +155,9 @@ _RESNET18 = Recipe(
     nesterov=True,
     weight_decay=5e-4,
 )
-_PUBLISHED_B = Recipe(
+# The published runs: what decided their training is reproduced, faults of schedule and augmentation included; faults of
+# the net (a dead convolution, a skip added twice) and of the measurement are not, and stand beside the claim.
+_PUBLISHED_B = Recipe(  # its notebook: pad to 36 with zeros, crop, flip; the plateau watches the test loss
     name="published-b1",
     net="resnet18",
     batch_size=128,
@@ -147,6 +167,7 @@ _PUBLISHED_B = Recipe(
     max_lr=1e-2,
     patience=5,
     factor=0.5,
+    watches="test",
     claim=91.86,
 )
 
@@ -173,69 +194,80 @@ RECIPES = {
             label_smoothing=0.1,
             ema_epochs=2,
         ),
-        Recipe(
+        Recipe(  # its page, and its code for what that leaves open: the transforms, black holes before normalising,
+            # and a plateau that is told the loss of the last training batch (80 images) and of nothing else
             name="published-a",
             net="resnet18",
             batch_size=128,
             epochs=50,
-            transforms=(GridDistortion(0.3, p=0.5), Rotate(10, p=0.5), Flip(p=0.25), Cutout(12, p=0.5)),
+            transforms=(GridDistortion(0.3, p=0.5), Rotate(10, p=0.5), Flip(p=0.25), Cutout(12, p=0.5, fill="black")),
             schedule="plateau",
             max_lr=1.23e-2,
             patience=3,
             factor=0.1,
+            watches="last batch",
             claim=91.65,
         ),
         _PUBLISHED_B,
         dataclasses.replace(_PUBLISHED_B, name="published-b2", max_lr=9.33e-3, claim=92.13),
-        Recipe(  # its L1 penalty of 1e-5 stands in the code alone and is left out
+        Recipe(  # its log: a plateau with mode="max" on a loss cut after these epochs, whatever the loss did; the L1
+            # term acted (training loss .7 to .9 at 93 % accuracy); its code: black holes before normalising
             name="published-c",
             net="resnet18",
             batch_size=128,
             epochs=50,
-            transforms=(Rotate(10, p=0.5), Flip(), VerticalFlip(), Cutout(8, holes=8, p=0.5)),
+            transforms=(Rotate(10, p=0.5), Flip(), VerticalFlip(), Cutout(8, holes=8, p=0.5, fill="black")),
             statistics="half",
-            schedule="plateau",
+            schedule="step",
             max_lr=9e-3,
-            patience=2,
             factor=0.9,
+            cuts=(4, 7, 10, 13, 16, 19, 22, *range(26, 51, 3)),
             nesterov=True,
             weight_decay=1e-4,
+            l1=1e-5,
             claim=88.91,
         ),
-        Recipe(
+        Recipe(  # its page states no rates, but its figures do: the peak of .0077, where the accuracy of its range
+            # test is highest, and an eighth of it at the end, along a cosine. Its code of that day: holes in every
+            # other image, and this deviation. Open: momentum and weight decay, .9 and none as in its range test
             name="published-d",
             net="davidnet",
             batch_size=512,
             epochs=24,
-            transforms=(PadCrop(4, "constant"), Flip(), Cutout(8)),
+            transforms=(PadCrop(4, "constant"), Flip(), Cutout(8, p=0.5)),
+            statistics="per-image",
             schedule="one-cycle",
-            max_lr=0.032,
-            min_lr=0.001,
+            ease="cosine",
+            max_lr=7.7e-3,
+            min_lr=7.7e-3 / 8,
             claim=89.2,
         ),
-        Recipe(
+        Recipe(  # its notebook
             name="published-e-step",
             net="resnet18",
             batch_size=128,
             epochs=24,
             transforms=(Flip(),),
+            statistics="half",
             schedule="step",
             max_lr=5e-4,
             factor=1 / 3,
-            every=10,
+            cuts=(10, 20),
             weight_decay=0.2,
             claim=87.51,
         ),
-        Recipe(  # the size of its cutout is not stated: 8×8 here, as in run D
+        Recipe(  # its page for epochs, rate and decay; its code for the batch and the holes, cut after normalising
             name="published-e-plateau",
             net="resnet18",
             batch_size=512,
             epochs=25,
-            transforms=(Flip(), Cutout(8)),
+            transforms=(Flip(), Cutout(4, p=0.3)),
+            statistics="half",
             schedule="plateau",
             max_lr=0.0832,
             patience=3,
             factor=0.2,
+            watches="test",
             weight_decay=2e-3,
             claim=88.51,
         ),
@@ -262,11 +294,13 @@ def get(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
         raise ValueError(f"unknown field {', '.join(map(repr, unknown))}; overrides may set: {', '.join(FIELDS)}")
     if "transforms" in changes:
         changes["transforms"] = augment.from_list(changes["transforms"])
+    if "cuts" in changes:
+        changes["cuts"] = tuple(changes["cuts"])
     changed = dataclasses.replace(recipe, **changes)
     if not changes:
         return recipe
-    if changed.decides_on == "test" and not name.startswith("published-"):
-        raise ValueError(f"{name} may not decide on the test set: a plateau needs a holdout, such as holdout=5000")
+    if changed.decides_on in ("test", "last batch") and not name.startswith("published-"):
+        raise ValueError(f"{name} may not decide on the {changed.watches}: let it watch held-out validation images")
     changes = {key: _as_declared(key, value) for key, value in changes.items()}
     about = {"name": name + _suffix(changes), "claim": None, "overridden": tuple(sorted(changes))}
     return dataclasses.replace(recipe, **changes, **about)
@@ -279,8 +313,8 @@ def from_dict(values: Mapping[str, Any]) -> Recipe:
         ValueError: a value out of range, or an unknown transform.
         TypeError: a field that recipes do not have.
     """
-    transforms, overridden = augment.from_list(values["transforms"]), tuple(values.get("overridden", ()))
-    return Recipe(**{**values, "transforms": transforms, "overridden": overridden})
+    tuples = {name: tuple(values.get(name, ())) for name in ("cuts", "overridden")}
+    return Recipe(**{**values, "transforms": augment.from_list(values["transforms"]), **tuples})
 
 
 def _as_declared(field_name: str, value: Any) -> Any:
@@ -295,6 +329,8 @@ def _suffix(changes: Mapping[str, Any]) -> str:
         value = changes[key]
         if key == "transforms":
             value = _short(json.dumps([augment.to_dict(t) for t in value]))
+        if key == "cuts":
+            value = "-".join(map(str, value))
         parts.append(f"+{key}={value}")
     whole = "".join(parts)
     return whole if len(whole) <= LONGEST_SUFFIX else f"+{len(parts)}-changes={_short(whole)}"

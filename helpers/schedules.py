@@ -27,7 +27,23 @@ def triangular(step: float, step_size: float, min_lr: float, max_lr: float) -> f
     return float(min_lr + (max_lr - min_lr) * max(0.0, 1 - distance))
 
 
-def one_cycle(step: float, last_step: float, peak_step: float, min_lr: float, max_lr: float) -> float:
+def linear(share: float) -> float:
+    """The straight way from 0 to 1."""
+    return share
+
+
+def cosine(share: float) -> float:
+    """Half a cosine wave from 0 to 1, level at both ends (Loshchilov & Hutter 2017, equation 5)."""
+    return (1 - math.cos(math.pi * share)) / 2
+
+
+Ease = Callable[[float], float]
+EASES: dict[str, Ease] = {"linear": linear, "cosine": cosine}
+
+
+def one_cycle(
+    step: float, last_step: float, peak_step: float, min_lr: float, max_lr: float, ease: Ease = linear
+) -> float:
     """One Cycle without annihilation (Smith 2018, "A disciplined approach", section 4): up, and back down.
 
     Args:
@@ -35,6 +51,7 @@ def one_cycle(step: float, last_step: float, peak_step: float, min_lr: float, ma
         last_step: the last step of the run, which trains at `min_lr` exactly.
         peak_step: the step that trains at `max_lr` exactly, 0 < peak_step < last_step.
         min_lr, max_lr: the rate at both ends and at the peak.
+        ease: how to get from one to the other; `linear` or `cosine`.
 
     Raises:
         ValueError: `step` lies outside the plan; a run that steps too far would train at a rate nobody planned.
@@ -42,7 +59,7 @@ def one_cycle(step: float, last_step: float, peak_step: float, min_lr: float, ma
     if not 0 <= step <= last_step:
         raise ValueError(f"step {step} is outside the plan, which ends at step {last_step}")
     rising = step <= peak_step
-    share = step / peak_step if rising else (last_step - step) / (last_step - peak_step)
+    share = ease(step / peak_step if rising else (last_step - step) / (last_step - peak_step))
     return float((1 - share) * min_lr + share * max_lr)  # exact at both ends, unlike min + share·(max − min)
 
 
@@ -54,13 +71,14 @@ def peak_step(total_steps: int, peak: float) -> int:
     return min(max(round(peak * total_steps), 1), max(total_steps - 2, 1))
 
 
-def one_cycle_plan(total_steps: int, peak: float, min_lr: float, max_lr: float) -> np.ndarray:
+def one_cycle_plan(total_steps: int, peak: float, min_lr: float, max_lr: float, ease: Ease = linear) -> np.ndarray:
     """The rate of every step of a run, (total_steps,) float64.
 
     Args:
         total_steps: optimizer steps in the run, at least 3.
         peak: where the peak lies, as a share of the run; 5/24 in the assignment.
         min_lr, max_lr: the rate of the first and last step, and of the peak.
+        ease: `linear` or `cosine`.
 
     Raises:
         ValueError: too few steps, or a rate or share out of range.
@@ -72,20 +90,10 @@ def one_cycle_plan(total_steps: int, peak: float, min_lr: float, max_lr: float) 
     if not 0 <= min_lr <= max_lr:
         raise ValueError(f"need 0 <= min_lr <= max_lr, got min_lr={min_lr}, max_lr={max_lr}")
     at = peak_step(total_steps, peak)
-    return np.array([one_cycle(step, total_steps - 1, at, min_lr, max_lr) for step in range(total_steps)])
+    return np.array([one_cycle(step, total_steps - 1, at, min_lr, max_lr, ease) for step in range(total_steps)])
 
 
-def linear(share: float) -> float:
-    """The straight way from 0 to 1."""
-    return share
-
-
-def cosine(share: float) -> float:
-    """Half a cosine wave from 0 to 1, level at both ends (Loshchilov & Hutter 2017, equation 5)."""
-    return (1 - math.cos(math.pi * share)) / 2
-
-
-def piecewise_plan(knots: Sequence[tuple[int, float]], ease: Callable[[float], float] = linear) -> np.ndarray:
+def piecewise_plan(knots: Sequence[tuple[int, float]], ease: Ease = linear) -> np.ndarray:
     """Any schedule that is drawn as knots and joined between them.
 
     Args:
@@ -117,7 +125,7 @@ def annihilation_plan(
     min_lr: float,
     max_lr: float,
     tail: float = 0.1,
-    ease: Callable[[float], float] = linear,
+    ease: Ease = linear,
 ) -> np.ndarray:
     """One Cycle that ends early and spends the rest of the run falling from `min_lr` to zero.
 
@@ -167,11 +175,17 @@ def mirrored_momentum(plan: np.ndarray, low: float = 0.85, high: float = 0.95) -
     return (1 - share) * high + share * low
 
 
-def step_decay_plan(total_steps: int, every: int, max_lr: float, factor: float) -> np.ndarray:
-    """`max_lr` times `factor` after every `every` steps, (total_steps,) float64."""
-    if every < 1:
-        raise ValueError(f"the rate must hold for at least one step, not {every}")
-    return max_lr * factor ** (np.arange(total_steps) // every)
+def step_decay_plan(total_steps: int, cuts: Sequence[int], max_lr: float, factor: float) -> np.ndarray:
+    """A rate that is held and cut: `max_lr` times `factor` for every cut so far, (total_steps,) float64.
+
+    Args:
+        total_steps: optimizer steps in the run.
+        cuts: steps that begin at a lower rate, in rising order; one that stands twice counts twice, one after the end
+            does nothing.
+        max_lr: the first rate.
+        factor: what a cut multiplies it by.
+    """
+    return max_lr * factor ** np.searchsorted(np.asarray(cuts, dtype=int), np.arange(total_steps), side="right")
 
 
 class PlateauState(NamedTuple):

@@ -117,11 +117,12 @@ def _epoch(
     started, normalize, scale = time.perf_counter(), setting.normalize, setting.recipe.logit_scale
     bar = progress.EpochBar(epoch + 1, setting.recipe.epochs, len(loader), hidden)
     try:
-        loss, accuracy = train_epoch(state, loader.epoch(epoch), normalize, setting.recipe, bar)
+        trained = train_epoch(state, loader.epoch(epoch), normalize, setting.recipe, bar)
     finally:
         bar.close()
     lr, momentum = state.steps[-1]
-    row = {"epoch": epoch + 1, "lr": lr, "momentum": momentum, "train_loss": loss, "train_accuracy": accuracy}
+    row = {"epoch": epoch + 1, "lr": lr, "momentum": momentum}
+    row |= {"train_loss": trained.loss, "train_accuracy": trained.accuracy}
     averaged = state.averaged.module if state.averaged is not None else None
     for prefix, model in (("", state.model), ("ema_", averaged)):
         for name in ("val", "test"):
@@ -132,7 +133,8 @@ def _epoch(
                 state.note_test(right)
             if model is state.model and known:
                 check_finite(scores[0], state)
-    state.after_epoch(row["val_loss"] if "val" in measured else row["test_loss"])
+    losses = {"validation": row["val_loss"], "test": row["test_loss"], "last batch": trained.last_loss}
+    state.after_epoch(losses[setting.recipe.watches])
     return {**row, "seconds": round(time.perf_counter() - started, 3)}
 
 

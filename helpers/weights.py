@@ -173,7 +173,8 @@ def _rank(record: Mapping[str, Any]) -> tuple[int, int] | None:
 
 
 def _as_record(facts: Mapping[str, Any]) -> dict[str, Any]:
-    return {**facts, "recipe": {"name": facts["recipe"], "net": facts["net"]}}
+    """A published entry as `_rank` takes it; an earlier configuration stands for its recipe until that is run."""
+    return {**facts, "recipe": {"name": facts["recipe"].partition("+")[0], "net": facts["net"]}}
 
 
 def _rounded(tensor: torch.Tensor) -> torch.Tensor:

@@ -66,7 +66,7 @@ def test_the_average_is_a_moving_average_of_weights_and_buffers(small_recipe):
     assert engine.ema_settings(10) == (1, 0.9)
     expected = copy.deepcopy(state.model.state_dict())
     state.model.train()
-    for step, decay in enumerate((1 / 10, 2 / 11, 3 / 12, 4 / 13)):  # on its way to 0.9
+    for step, decay in enumerate((1 / 2, 2 / 3, 3 / 4, 4 / 5)):  # on its way to 0.9: all weights so far count alike
         train_step(state, *batch(seed=step), small_recipe, FP32)
         now = state.model.state_dict()
         expected = {k: decay * expected[k] + (1 - decay) * now[k] if "num" not in k else now[k] for k in now}
@@ -77,23 +77,46 @@ def test_the_average_is_a_moving_average_of_weights_and_buffers(small_recipe):
     assert not any(p.requires_grad for p in state.averaged.module.parameters())
 
 
-def test_the_average_looks_back_over_its_horizon_in_the_end_and_over_a_tenth_before():
-    net = torch.nn.Linear(1, 1)
-    average = engine.MovingAverage(net, 0.9)
-    weights = torch.linspace(0, 1, 200)
-    for now in weights:
+def lag(average: engine.MovingAverage, updates: int) -> float:
+    """How many updates behind a steadily rising weight its average is; decay / (1 − decay) in the end."""
+    net = torch.nn.Linear(1, 1).double()
+    average.module.double()
+    torch.nn.init.constant_(average.module.weight, 0.0)
+    for now in range(1, updates + 1):
         torch.nn.init.constant_(net.weight, now)
         average.update(net)
-    lag = (
-        weights[-1] - average.module.weight.item()
-    ) * 199  # a ramp's average lags by the horizon, decay / (1 − decay)
-    assert lag == pytest.approx(9, rel=0.02)
-    first = engine.MovingAverage(torch.nn.Linear(1, 1), 0.99)
-    torch.nn.init.constant_(first.module.weight, 100.0)
-    torch.nn.init.constant_(net.weight, 1.0)
-    for _ in range(20):
-        first.update(net)
-    assert first.module.weight.item() == pytest.approx(1.0, abs=1e-3)  # the first weights are forgotten
+    return updates - average.module.weight.item()
+
+
+def test_the_average_looks_back_over_its_horizon_in_the_end_and_over_all_before():
+    assert lag(engine.MovingAverage(torch.nn.Linear(1, 1), 0.9), 200) == pytest.approx(9, rel=1e-6)
+    early = engine.MovingAverage(torch.nn.Linear(1, 1), 0.99)
+    assert lag(early, 20) == pytest.approx(10)  # the mean of 0 to 20
+    assert lag(engine.MovingAverage(torch.nn.Linear(1, 1), 0.99, warmup=10), 200) < 20  # a tenth of the run so far
+
+
+@pytest.mark.parametrize("horizon", [1, 2, 3, 5, 8, 15, 24])
+def test_a_horizon_of_k_epochs_is_reached_within_the_first_k(horizon):
+    """As DavidNet runs it: 24 epochs of 98 steps. Larger horizons look further back in the end."""
+    every, decay = engine.ema_settings(horizon * 98)
+    updates = 98 * horizon // every
+    average = engine.MovingAverage(torch.nn.Linear(1, 1), decay)
+    average.updates = updates - 1  # of the last update within these epochs
+    assert average.present_decay == decay
+    average.updates = updates // 2
+    assert average.present_decay < decay
+    slow = engine.MovingAverage(torch.nn.Linear(1, 1), decay, warmup=10)
+    slow.updates = 24 * 98 // every - 1
+    assert (slow.present_decay == decay) == (horizon <= 2)  # with a warm-up of 10, longer ones are never reached
+
+
+def test_horizons_differ_in_what_they_average():
+    """Three horizons that once gave the same average, since none was reached in 24 epochs."""
+    ends = []
+    for horizon in (3, 5, 15):
+        every, decay = engine.ema_settings(horizon * 98)
+        ends.append(every * lag(engine.MovingAverage(torch.nn.Linear(1, 1), decay), 24 * 98 // every) / 98)
+    assert ends == pytest.approx([2.95, 4.90, 10.86], abs=0.01)  # epochs; the last one has only begun to forget
 
 
 @pytest.mark.parametrize(
@@ -119,6 +142,25 @@ def test_a_plateau_cuts_the_rate_when_the_watched_loss_stalls():
         state.after_epoch(loss)
         rates.append(state.lr)
     assert rates == [0.1, 0.1, 0.1, 0.05, 0.05, 0.05, 0.025]
+
+
+def test_an_l1_term_pulls_every_weight_by_its_sign(small_recipe):
+    plain = dataclasses.replace(small_recipe, momentum=0.0, nesterov=False, weight_decay=0.0)
+    states = [state_of(dataclasses.replace(plain, l1=l1)) for l1 in (0.0, 1e-3)]
+    before = states[0].model.state_dict()
+    first = {name: value.clone() for name, value in before.items()}
+    losses = [
+        train_step(state, *batch(), plain if i == 0 else dataclasses.replace(plain, l1=1e-3), FP32)[0].item()
+        for i, state in enumerate(states)
+    ]
+    size = sum(first[name].abs().sum().item() for name, _ in states[0].model.named_parameters())
+    assert losses[1] - losses[0] == pytest.approx(1e-3 * size, rel=1e-4)
+    lr = states[0].steps[0][0]
+    after = [dict(state.model.named_parameters()) for state in states]
+    for name in after[0]:
+        torch.testing.assert_close(
+            after[1][name], after[0][name] - lr * 1e-3 * first[name].sign(), rtol=1e-4, atol=1e-7
+        )
 
 
 def test_a_loss_that_is_not_a_number_ends_the_run_with_advice(small_recipe, tiny):

@@ -15,19 +15,25 @@ PUBLISHED = {
     "published-a": ("resnet18", 128, 50, "plateau", 1.23e-2, 0, 91.65),
     "published-b1": ("resnet18", 128, 50, "plateau", 1e-2, 0, 91.86),
     "published-b2": ("resnet18", 128, 50, "plateau", 9.33e-3, 0, 92.13),
-    "published-c": ("resnet18", 128, 50, "plateau", 9e-3, 1e-4, 88.91),
-    "published-d": ("davidnet", 512, 24, "one-cycle", 0.032, 0, 89.2),
+    "published-c": ("resnet18", 128, 50, "step", 9e-3, 1e-4, 88.91),
+    "published-d": ("davidnet", 512, 24, "one-cycle", 0.0077, 0, 89.2),
     "published-e-step": ("resnet18", 128, 24, "step", 5e-4, 0.2, 87.51),
     "published-e-plateau": ("resnet18", 512, 25, "plateau", 0.0832, 2e-3, 88.51),
 }
 SEEN = {  # their augmentation, in order
-    "published-a": (GridDistortion(0.3, 0.5), Rotate(10, 0.5), Flip(0.25), Cutout(12, 1, 0.5)),
+    "published-a": (GridDistortion(0.3, 0.5), Rotate(10, 0.5), Flip(0.25), Cutout(12, 1, 0.5, "black")),
     "published-b1": (PadCrop(2, "constant"), Flip(0.5)),
     "published-b2": (PadCrop(2, "constant"), Flip(0.5)),
-    "published-c": (Rotate(10, 0.5), Flip(0.5), VerticalFlip(0.5), Cutout(8, 8, 0.5)),
-    "published-d": (PadCrop(4, "constant"), Flip(0.5), Cutout(8, 1, 1.0)),
+    "published-c": (Rotate(10, 0.5), Flip(0.5), VerticalFlip(0.5), Cutout(8, 8, 0.5, "black")),
+    "published-d": (PadCrop(4, "constant"), Flip(0.5), Cutout(8, 1, 0.5)),
     "published-e-step": (Flip(0.5),),
-    "published-e-plateau": (Flip(0.5), Cutout(8, 1, 1.0)),
+    "published-e-plateau": (Flip(0.5), Cutout(4, 1, 0.3)),
+}
+NORMALISED = {
+    "published-c": "half",
+    "published-d": "per-image",
+    "published-e-step": "half",
+    "published-e-plateau": "half",
 }
 OURS = {  # net, batch, epochs, schedule, rates, weight decay, label smoothing, epochs of the average, held out
     "davidnet-onecycle": ("davidnet", 512, 24, "one-cycle", 0.1, 3e-4, 5e-4, 0, 0, 0),
@@ -36,7 +42,12 @@ OURS = {  # net, batch, epochs, schedule, rates, weight decay, label smoothing, 
     "resnet18-onecycle": ("resnet18", 128, 50, "one-cycle", 0.1, 1e-4, 5e-4, 0.1, 2, 0),
 }
 SHORTENED = ("step", "plateau")
-PLATEAUS = {"a": (3, 0.1), "b1": (5, 0.5), "b2": (5, 0.5), "c": (2, 0.9), "e-plateau": (3, 0.2)}
+PLATEAUS = {  # patience, factor, and whose loss was watched
+    "a": (3, 0.1, "last batch"),
+    "b1": (5, 0.5, "test"),
+    "b2": (5, 0.5, "test"),
+    "e-plateau": (3, 0.2, "test"),
+}
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -45,13 +56,16 @@ def test_published_recipes_have_the_published_settings(name):
     assert (r.net, r.batch_size, r.epochs, r.schedule, r.max_lr, r.weight_decay, r.claim) == PUBLISHED[name]
     assert r.momentum == 0.9 and r.holdout == 0 and r.ema_epochs == 0 and r.logit_scale == 1
     assert r.nesterov == (name == "published-c")
-    assert r.transforms == SEEN[name] and r.statistics == ("half" if name == "published-c" else "dataset")
+    assert r.transforms == SEEN[name] and r.statistics == NORMALISED.get(name, "dataset")
+    assert r.l1 == (1e-5 if name == "published-c" else 0)
 
 
 def test_published_schedules_other_than_plateaus_are_theirs():
-    cycle, step = RECIPES["published-d"], RECIPES["published-e-step"]
-    assert (cycle.min_lr, cycle.max_lr, cycle.peak) == (0.001, 0.032, 5 / 24)
-    assert (step.factor, step.every) == (1 / 3, 10)
+    cycle, step, cuts = (RECIPES[f"published-{name}"] for name in ("d", "e-step", "c"))
+    assert (cycle.min_lr, cycle.max_lr, cycle.peak, cycle.ease) == (0.0077 / 8, 0.0077, 5 / 24, "cosine")
+    assert (step.factor, step.cuts) == (1 / 3, (10, 20))
+    assert cuts.factor == 0.9 and cuts.cuts == (4, 7, 10, 13, 16, 19, 22, 26, 29, 32, 35, 38, 41, 44, 47, 50)
+    assert cuts.max_lr * cuts.factor ** len(cuts.cuts) == pytest.approx(1.6677e-3, rel=1e-4)  # what its log ends with
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -66,10 +80,9 @@ def test_our_recipes_are_as_designed(name):
 
 
 @pytest.mark.parametrize("letter", PLATEAUS)
-def test_published_plateaus_watch_the_test_set_and_say_so(letter):
+def test_published_plateaus_watch_what_theirs_did_and_say_so(letter):
     recipe = RECIPES[f"published-{letter}"]
-    assert (recipe.patience, recipe.factor) == PLATEAUS[letter]
-    assert recipe.decides_on == "test"
+    assert (recipe.patience, recipe.factor, recipe.decides_on) == PLATEAUS[letter]
 
 
 def test_there_are_eleven_recipes_and_ours_never_decide_on_the_test_set():
@@ -124,6 +137,12 @@ def test_transforms_can_be_overridden_from_json():
     assert none.name != flip_only.name and "/" not in none.name
 
 
+def test_cuts_can_be_overridden_from_json():
+    changed = recipes.get("published-c", json.loads('{"cuts": [2, 2, 9]}'))
+    assert changed.cuts == (2, 2, 9) and changed.name == "published-c+cuts=2-2-9"
+    assert recipes.from_dict(json.loads(json.dumps(changed.to_dict()))) == changed
+
+
 def test_a_changed_published_recipe_claims_nothing():
     assert recipes.get("published-a", {"epochs": 1}).claim is None
 
@@ -157,8 +176,14 @@ def test_a_changed_published_recipe_claims_nothing():
             "limit must be a number from 0 to 1, not 3",
         ),
         ("davidnet-onecycle", {"net": ["a"]}, "unknown net"),
-        ("resnet18-plateau", {"holdout": 0}, "may not decide on the test set: a plateau needs a holdout"),
-        ("davidnet-onecycle", {"schedule": "plateau"}, "may not decide on the test set"),
+        ("resnet18-plateau", {"holdout": 0}, "a plateau that watches validation images needs a holdout"),
+        ("davidnet-onecycle", {"schedule": "plateau"}, "a plateau that watches validation images needs a holdout"),
+        ("resnet18-plateau", {"watches": "test"}, "may not decide on the test"),
+        ("resnet18-plateau", {"watches": "last batch"}, "may not decide on the last batch"),
+        ("resnet18-plateau", {"watches": "train"}, "unknown watches 'train'; allowed: validation, test, last batch"),
+        ("published-c", {"cuts": [3, 2]}, "cuts are epochs in rising order"),
+        ("published-c", {"cuts": [0]}, "an epoch of cuts must be a whole number of at least 1, not 0"),
+        ("davidnet-onecycle", {"ease": "rex"}, "unknown ease 'rex'; allowed: linear, cosine"),
         ("davidnet-onecycle", {"schedule": "cosine"}, "unknown schedule 'cosine'; allowed: one-cycle, plateau, step"),
     ],
 )
@@ -184,7 +209,9 @@ def test_profiles_shorten_and_keep_the_shape():
     assert profiles.under(asked, profiles.PROFILES["quick"]).max_lr == 0.3
     assert (plateau.epochs, plateau.width, plateau.holdout, plateau.patience) == (4, 64, 750, 0)
     step, other = (profiles.under(RECIPES[f"published-e-{kind}"], profiles.PROFILES["quick"]) for kind in SHORTENED)
-    assert step.every == 2 and other.patience == 0  # 4 of 24 epochs, 4 of 25
+    assert step.cuts == (2, 3) and other.patience == 0  # 4 of 24 epochs, 4 of 25
+    many = profiles.under(RECIPES["published-c"], profiles.PROFILES["quick"])
+    assert len(many.cuts) == 16 and many.cuts[-1] == 4  # no cut is lost where several fall into one epoch
     half = profiles.Profile("half", "", epochs=25)
     assert profiles.under(RECIPES["resnet18-plateau"], half).patience == 2
     smoke = profiles.under(RECIPES["davidnet-onecycle-plus"], profiles.PROFILES["smoke"])

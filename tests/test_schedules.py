@@ -181,8 +181,20 @@ def test_mirrored_momentum_equals_torch(annealing, ease):
 
 
 def test_step_decay_by_hand():
-    plan = step_decay_plan(7, every=3, max_lr=0.9, factor=1 / 3)
+    plan = step_decay_plan(7, cuts=[3, 6], max_lr=0.9, factor=1 / 3)
     np.testing.assert_allclose(plan, [0.9, 0.9, 0.9, 0.3, 0.3, 0.3, 0.1])
+    np.testing.assert_allclose(step_decay_plan(3, cuts=[1, 1, 9], max_lr=0.4, factor=0.5), [0.4, 0.1, 0.1])
+    np.testing.assert_array_equal(step_decay_plan(2, cuts=[], max_lr=0.4, factor=0.5), [0.4, 0.4])
+
+
+def test_a_cycle_along_a_cosine_is_that_of_torch():
+    """OneCycleLR peaks at step pct_start · N − 1 and ends at its first rate where final_div_factor is 1."""
+    sgd = optimizer()
+    theirs = torch.optim.lr_scheduler.OneCycleLR(
+        sgd, 0.0077, total_steps=48, pct_start=11 / 48, div_factor=8, final_div_factor=1, cycle_momentum=False
+    )
+    rates = run(theirs, 48)
+    np.testing.assert_allclose(one_cycle_plan(48, 10 / 48, 0.0077 / 8, 0.0077, cosine), rates, rtol=1e-12)
 
 
 @given(st.lists(st.floats(0, 10), min_size=1, max_size=40))
@@ -268,11 +280,6 @@ def test_impossible_cycles_are_refused(arguments, message):
 def test_a_step_outside_the_plan_is_an_error_not_a_negative_rate():
     with pytest.raises(ValueError, match="step 10 is outside the plan, which ends at step 9"):
         one_cycle(10, 9, 3, 0.1, 1.0)
-
-
-def test_a_rate_must_hold_for_a_step():
-    with pytest.raises(ValueError, match="at least one step"):
-        step_decay_plan(5, 0, 0.1, 0.5)
 
 
 # few values, so that losses repeat and improve by more and by less than the threshold

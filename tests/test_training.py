@@ -353,13 +353,23 @@ def test_a_plateau_holds_out_images_decides_by_them_and_keeps_the_best(tiny):
 
 
 def test_the_plateau_sees_the_loss_it_claims_to_watch(tiny, monkeypatch):
-    seen = []
+    seen, steps, step = [], [], engine.train_step
     monkeypatch.setattr(engine.TrainState, "after_epoch", lambda self, loss: seen.append(loss))
-    base = dataclasses.replace(recipes.get("resnet18-plateau"), name="p", width=8, batch_size=50, epochs=1)
-    ours = fit(dataclasses.replace(base, holdout=50), tiny, profile="full", hidden=True)
-    published = fit(dataclasses.replace(base, name="q", holdout=0), tiny, profile="full", hidden=True)
-    assert seen == [ours.history[0]["val_loss"], published.history[0]["test_loss"]]
-    assert published.record["decides_on"] == "test"
+
+    def noted(state, images, labels, *rest):
+        steps.append((step(state, images, labels, *rest), len(labels)))
+        return steps[-1][0]
+
+    monkeypatch.setattr(engine, "train_step", noted)
+    base = dataclasses.replace(recipes.get("resnet18-plateau"), width=8, batch_size=40, epochs=1, holdout=50)
+    found = [
+        fit(dataclasses.replace(base, name=f"w-{watched[0]}", watches=watched), tiny, profile="full", hidden=True)
+        for watched in recipes.WATCHED
+    ]
+    (loss, _), images = steps[-1]
+    assert seen == [found[0].history[0]["val_loss"], found[1].history[0]["test_loss"], loss.item()]
+    assert images == 20  # the last batch of 100 images is small, as that of run A's 50,000 was
+    assert [fitted.record["decides_on"] for fitted in found] == ["validation", "test", "last batch"]
 
 
 def test_training_never_sees_held_out_images(tiny):
@@ -371,10 +381,20 @@ def test_training_never_sees_held_out_images(tiny):
     assert not kept & {image.tobytes() for image in splits["val"].images}
 
 
-def test_half_normalises_by_a_half(tiny):
-    setting = training.Setting(recipes.get("published-c"), tiny, "full", 0, training.devices.compute())
+def test_half_normalises_by_a_half_and_per_image_by_what_many_copied(tiny):
     white = torch.full((1, 32, 32, 3), 255, dtype=torch.uint8)
-    assert torch.allclose(setting.normalize(white), torch.ones(1, 3, 32, 32))
+    half, copied = (
+        training.Setting(recipes.get(f"published-{name}"), tiny, "full", 0, training.devices.compute()).normalize(white)
+        for name in ("c", "d")
+    )
+    assert torch.allclose(half, torch.ones(1, 3, 32, 32))
+    expected = (1 - torch.tensor(tiny.mean)) / torch.tensor([0.2023, 0.1994, 0.2010])
+    torch.testing.assert_close(copied[0, :, 0, 0], expected)
+
+
+def test_the_deviation_that_many_copied_is_the_mean_of_the_images_own(cifar10):
+    images = cifar10.train.images.reshape(-1, 1024, 3) / np.float32(255)
+    np.testing.assert_allclose(images.std(1).mean(0), [0.2023, 0.1994, 0.2010], atol=2e-4)
 
 
 def test_a_read_only_runs_folder_is_one_clear_error(small_recipe, tiny, tmp_path):

@@ -26,7 +26,12 @@ CHANGES = {  # fields of a profile in words, where they change anything
     "ema_epochs": "averages over {ema_epochs} epochs at most",
     "finder_steps": "range tests of {finder_steps} steps",
 }
-DECIDES = {None: "nothing", "validation": "validation images", "test": "test images"}
+DECIDES = {
+    None: "nothing",
+    "validation": "validation images",
+    "test": "test images",
+    "last batch": "its last training batch",
+}
 Row = Mapping[str, Any]
 
 
@@ -131,7 +136,7 @@ def _line(name: str, runs: Sequence[Row]) -> list[str]:
     recipe = recipes.RECIPES.get(name)
     net, epochs = (runs[0]["net"], runs[0]["epochs"]) if runs else (recipe.net, recipe.epochs)
     claim = published.CLAIMS.get(name)
-    claimed = f"{100 * claim.accuracy:.2f} % ({claim.chosen})" if claim else ""
+    claimed = f"{claim} ({claim.note})" if claim and claim.note else str(claim or "")
     head = [f"`{name}`", f"{net}, {epochs}", str(len(runs))]
     decides = runs[0]["decides_on"] if runs else recipe.decides_on
     if not runs:
