@@ -154,8 +154,31 @@ def read_store(root: Path | None = None) -> dict[Key, FullRun]:
 
 
 def stored(root: Path | None = None) -> list[RunDirectory]:
-    """Where the run store keeps its finished full runs; shorter ones are no results."""
-    return [run for run in runs.finished_runs(root) if run.record()["profile"] == "full"]
+    """Where the run store keeps its finished full runs; shorter ones are no results, nor are rehearsals."""
+    full = [run for run in runs.finished_runs(root) if run.record()["profile"] == "full"]
+    return [run for run in full if not is_rehearsal(run.record()["recipe"])]
+
+
+def is_rehearsal(recipe: Mapping[str, Any]) -> bool:
+    """Whether a run holds images out that its recipe trains on: it serves a decision, such as a cell of a rate grid.
+
+    Args:
+        recipe: as `Recipe.to_dict` writes it.
+    """
+    return "holdout" in recipe["overridden"] and recipe["holdout"] > 0
+
+
+def begun(curves: list[Row], results: list[Row]) -> dict[tuple[str, int], list[Row]]:
+    """Histories so far of full runs on CIFAR-10 that are under way, by recipe and seed.
+
+    Args:
+        curves, results: rows of curves.csv and results.csv, typed.
+    """
+    done, found = {key_of(row) for row in results}, {}
+    for row in curves:
+        if key_of(row) not in done and row["dataset"] == "cifar10":
+            found.setdefault((row["recipe"], row["seed"]), []).append(row)
+    return found
 
 
 def read_table(path: Path) -> list[Row]:

@@ -1,6 +1,7 @@
 """Trained weights that come with the repository, in 16 bits, with their facts and checksums."""
 
 import hashlib
+import importlib.util
 import json
 import shlex
 from collections.abc import Mapping
@@ -183,6 +184,11 @@ def _rounded(tensor: torch.Tensor) -> torch.Tensor:
 
 def _widened(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def can_be_written() -> bool:
+    """Whether safetensors is installed; a machine that only trains may lack it."""
+    return importlib.util.find_spec("safetensors") is not None
 
 
 def _safetensors() -> Any:

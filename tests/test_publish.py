@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_output
 
+from helpers.archive import collect_curves, collect_runs, merge
 from helpers.regenerate import batch, cli
 from helpers.regenerate import publish as publish_module
 from helpers.regenerate.outputs import figures, headline, published, stamped, without_folders
 from helpers.regenerate.publish import BYTES_OF, PublishError, publish, run_time
-from helpers.regenerate.results import collect_curves, collect_runs, merge
 
 PNG = b"\x89PNG of a curve"
 TABLES = "\n\n".join(f"<!-- {t} -->\nold\n<!-- /{t} -->" for t in ("results", "ablations", "profiles", "notebooks"))

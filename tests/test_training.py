@@ -14,6 +14,7 @@ from helpers import datasets, engine, models, recipes, runs, training
 from helpers.device_batches import DeviceLoader
 from helpers.devices import Compute
 from helpers.loaders import Normalize, TrainLoader
+from helpers.training import __main__ as command_line
 from helpers.training import fit
 
 TRAIN = """
@@ -416,13 +417,16 @@ def test_a_read_only_runs_folder_is_one_clear_error(small_recipe, tiny, tmp_path
     ],
 )
 def test_the_command_line_tells_mistakes_in_one_line(arguments, message, capsys):
-    assert training.main([*arguments, *([] if "--dataset" in arguments else ["--dataset", "shapes10"])]) == 1
+    assert command_line.main([*arguments, *([] if "--dataset" in arguments else ["--dataset", "shapes10"])]) == 1
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1 and error.startswith("error: ")
 
 
 def test_the_command_line_trains(capsys):
-    assert training.main(["davidnet-onecycle", "--dataset", "shapes10", "--profile", "smoke", "--set", "epochs=1"]) == 0
+    assert (
+        command_line.main(["davidnet-onecycle", "--dataset", "shapes10", "--profile", "smoke", "--set", "epochs=1"])
+        == 0
+    )
     shown = capsys.readouterr().out
     assert "davidnet-onecycle+epochs=1, seed 0: test accuracy" in shown and "epoch  1/1" in shown
     assert len(runs.finished_runs()) == 1
@@ -433,8 +437,8 @@ def test_the_command_line_needs_no_notebook_libraries():
     script = (
         "import sys; sys.modules.update(dict.fromkeys(['matplotlib', 'pandas', 'seaborn', 'IPython', 'papermill',"
         " 'torch_lr_finder', 'torchinfo', 'ipywidgets', 'psutil', 'nbformat']));"
-        "from helpers import training; asked = ['davidnet-onecycle', '--set', 'epochs=1'];"
-        "sys.exit(training.main([*asked, '--profile', 'smoke', '--dataset', 'shapes10']))"
+        "from helpers.training import __main__ as command_line; asked = ['davidnet-onecycle', '--set', 'epochs=1'];"
+        "sys.exit(command_line.main([*asked, '--profile', 'smoke', '--dataset', 'shapes10']))"
     )
     done = subprocess.run([PYTHON, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0 and "test accuracy" in done.stdout, done.stderr
@@ -451,7 +455,7 @@ def test_real_cifar10_is_learned(cifar10, tmp_path):
 def test_settings_are_read_as_python_or_json_or_text():
     asked = ["nesterov=False", "max_lr=.3", "decay_norm_and_bias=true", "net=resnet18", "transforms=[]", "claim=null"]
     values = {"nesterov": False, "max_lr": 0.3, "decay_norm_and_bias": True, "net": "resnet18"}
-    assert training.overrides_from(asked) == {**values, "transforms": [], "claim": None}
+    assert command_line.overrides_from(asked) == {**values, "transforms": [], "claim": None}
 
 
 @pytest.mark.parametrize("seed", [0.5, True, "1", -1])

@@ -34,9 +34,9 @@ def end_with_parent(parent: int, interval: float = 1.0) -> None:
 def main() -> int:
     """Train as the command line says; returns the exit status."""
     end_with_parent(int(sys.argv[1]))
-    from helpers import training  # after the watch has begun, since it loads torch
+    from helpers.training.__main__ import main as train  # after the watch has begun, since it loads torch
 
-    return training.main(sys.argv[2:])
+    return train(sys.argv[2:])
 
 
 if __name__ == "__main__":

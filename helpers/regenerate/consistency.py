@@ -24,16 +24,19 @@ def disagreements(root: Path) -> list[str]:
     runs = published.read_published(images)
     for key, run in runs.items():
         found += [f"{'/'.join(map(str, key))}: {fault}" for fault in _run(run)]
-    for name in ("curves.csv", "predictions.npz"):
-        known = _keys_of(images / name)
-        found += [f"{name} has {'/'.join(map(str, key))}, results.csv has not" for key in sorted(known - set(runs))]
+    unknown = set(published.read_answers(images / "predictions.npz")) - set(runs)
+    found += [f"predictions.npz has {'/'.join(map(str, key))}, results.csv has not" for key in sorted(unknown)]
+    found += _begun(images, rows)
     return found + list(_weights(images / "weights", runs))
 
 
 def _readme(root: Path, rows: list[Row]) -> Iterator[str]:
+    from helpers import published
+
     problems: list[str] = []
     text = (root / "README.md").read_text(encoding="utf-8")
-    if with_tables(text, rows, problems) != text:
+    curves = published.read_table(root / "images/curves.csv")
+    if with_tables(text, rows, problems, curves) != text:
         yield "README.md: its tables are not those of results.csv and of the profiles; publish again"
     yield from problems
 
@@ -53,12 +56,13 @@ def _run(run: Any) -> Iterator[str]:
         yield f"predictions.npz has {run.answers.accuracy} right, results.csv says {facts['test_accuracy']}"
 
 
-def _keys_of(path: Path) -> set[tuple[str, str, int]]:
-    from helpers import published
+def _begun(images: Path, rows: list[Row]) -> Iterator[str]:
+    """Faults of the curves of runs under way: their recipe must be known, and not be over."""
+    from helpers import published, recipes
 
-    if path.suffix == ".npz":
-        return set(published.read_answers(path))
-    return {published.key_of(row) for row in published.read_table(path)}
+    for (name, seed), history in published.begun(published.read_table(images / "curves.csv"), rows).items():
+        if name not in recipes.RECIPES or len(history) >= recipes.RECIPES[name].epochs:
+            yield f"curves.csv has {name}, seed {seed}, results.csv has not"
 
 
 def _weights(folder: Path, runs: dict[Any, Any]) -> Iterator[str]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from helpers.regenerate.trainings import Training
 
 HELPERS = Path(__file__).resolve().parent.parent
-NOT_COMPUTING = ("colab", "files")  # modules that take no part in what a notebook computes, as the runner's own
+NOT_COMPUTING = ("archive", "campaign", "colab", "files")  # they take no part in what a notebook computes
 SMOKE_JOBS = 4  # at most: each loads the libraries and the data set
 LIBRARIES = ("albumentations", "numpy", "torch", "torchvision")
 RUN_TIME = re.compile(r"(<!-- run-time -->).*?(<!-- /run-time -->)", re.DOTALL)
@@ -177,8 +177,9 @@ def sources(notebook: Notebook) -> list[list[Any]]:
 
 def helpers_digest(folder: Path = HELPERS) -> str:
     """Digest of the helper modules that notebooks compute with."""
-    paths = [path for path in sorted(folder.glob("*.py")) if path.stem not in NOT_COMPUTING]
-    return digest([[path.name, path.read_text(encoding="utf-8")] for path in paths])
+    paths = sorted([*folder.glob("*.py"), *folder.glob("training/*.py")])
+    contents = {str(path.relative_to(folder)): path.read_text(encoding="utf-8") for path in paths}
+    return digest([[name, text] for name, text in contents.items() if Path(name).stem not in NOT_COMPUTING])
 
 
 def versions() -> dict[str, str]:

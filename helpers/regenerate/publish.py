@@ -8,20 +8,12 @@ from typing import Any
 
 import nbformat
 
+from helpers.archive import PublishError, data
 from helpers.colab import repository
 from helpers.files import PartlyReplaced, write_all
 from helpers.regenerate.notebooks import Notebook, read
 from helpers.regenerate.outputs import figures, headline, published, stamped
 from helpers.regenerate.planning import sources
-from helpers.regenerate.results import (
-    collect_curves,
-    collect_range_curves,
-    collect_range_tests,
-    collect_runs,
-    collect_weights,
-    merge,
-    merged_answers,
-)
 from helpers.regenerate.tables import between, table, with_tables
 from helpers.regenerate.words import in_words
 
@@ -30,10 +22,6 @@ BYTES_OF = {"06": 1_500_000}  # a page full of images and maps
 COLUMNS = ("Notebook", "Colab", "Question", "Run time", "Result")
 BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
 COLAB = "https://colab.research.google.com/github"
-
-
-class PublishError(ValueError):
-    """Something cannot be published as it is: the message lists all that is wrong, and says if anything was written."""
 
 
 def publish(
@@ -97,8 +85,7 @@ def _write(
     root: Path, files: dict[Path, str | bytes], series: Mapping[str, Notebook], problems: list[str]
 ) -> list[Path]:
     """Write files and the README that belongs to them, unless something speaks against it."""
-    results = files.get(root / "images/results.csv")
-    files = {**files, root / "README.md": _readme(root, series, results, problems)}
+    files = {**files, root / "README.md": _readme(root, series, files, problems)}
     if problems:
         raise PublishError("nothing was published:\n  " + "\n  ".join(problems))
     try:
@@ -141,51 +128,17 @@ def _too_large(key: str, text: str) -> list[str]:
     return [f"{size / 1000:.0f} KB are more than {limit / 1000:.0f} KB; show fewer or smaller figures"]
 
 
-def data(folder: Path, runs_root: Path) -> dict[Path, str | bytes]:
-    """Files of images/ as they are to be, from the full runs of a run store; shorter runs are no results.
-
-    Raises:
-        PublishError: a run lacks its answers and its weights, or saw other test images than the published ones, or
-            one ended while the others were read, so that some files would tell of it and some not.
-    """
-    before = _finished(runs_root)
-    try:
-        files = {**_tables(folder, runs_root), **_arrays(folder, runs_root)}
-    except (RuntimeError, ValueError) as error:
-        raise PublishError(f"nothing was published:\n  {error}") from error
-    if _finished(runs_root) != before:
-        raise PublishError("nothing was published: a training ended meanwhile; publish again")
-    return files
-
-
-def _finished(runs_root: Path) -> list[Path]:
-    return sorted(runs_root.glob("*/full/*/seed-*/record.json"))
-
-
-def _tables(folder: Path, runs_root: Path) -> dict[Path, str | bytes]:
-    rows = {
-        "results.csv": collect_runs(runs_root),
-        "curves.csv": collect_curves(runs_root),
-        "range_tests.csv": collect_range_tests(runs_root),
-        "range_curves.csv": collect_range_curves(runs_root),
-    }
-    return {folder / name: merge(folder / name, new) for name, new in rows.items() if new}
-
-
-def _arrays(folder: Path, runs_root: Path) -> dict[Path, str | bytes]:
-    path = folder / "predictions.npz"
-    answers = merged_answers(path, runs_root)
-    return ({path: answers} if answers is not None else {}) | collect_weights(folder / "weights", runs_root)
-
-
-def _readme(root: Path, series: Mapping[str, Notebook], results: str | bytes | None, problems: list[str]) -> str:
+def _readme(root: Path, series: Mapping[str, Notebook], files: Mapping[Path, str | bytes], problems: list[str]) -> str:
     from helpers import published  # here, since it loads torch
 
     text = (root / "README.md").read_text(encoding="utf-8")
     notebooks = table(COLUMNS, [_row(notebook, repository(root)) for notebook in series.values()])
     text = between(text, "notebooks", notebooks, problems)
-    known = published.read_table(root / "images/results.csv") if results is None else published.parse_table(results)
-    return with_tables(text, known, problems)
+    paths = (root / "images/results.csv", root / "images/curves.csv")
+    rows, curves = (
+        published.parse_table(files[path]) if path in files else published.read_table(path) for path in paths
+    )
+    return with_tables(text, rows, problems, curves)
 
 
 def _row(notebook: Notebook, repo: str) -> list[str]:

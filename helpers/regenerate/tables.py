@@ -35,17 +35,18 @@ DECIDES = {
 Row = Mapping[str, Any]
 
 
-def with_tables(readme: str, rows: Iterable[Row], problems: list[str]) -> str:
+def with_tables(readme: str, rows: Iterable[Row], problems: list[str], curves: Sequence[Row] = ()) -> str:
     """The README's text with fresh tables between their markers.
 
     Args:
         readme: the text.
         rows: of results.csv, typed as `published.read_table` does.
+        curves: of curves.csv, for the runs that are under way.
         problems: is told which markers are missing, and which runs of one name differ in their recipe.
     """
     rows = list(rows)
     problems += mixed(rows)
-    tables = {"results": results_table(rows), "ablations": ablations_table(rows), "profiles": profiles_table()}
+    tables = {"results": results_table(rows, curves), "ablations": ablations_table(rows), "profiles": profiles_table()}
     for name, lines in tables.items():
         readme = between(readme, name, lines, problems)
     return readme
@@ -63,20 +64,22 @@ def between(text: str, name: str, content: str, problems: list[str]) -> str:
     return markers.sub(lambda found: f"{found[1]}\n{content}\n{found[2]}", text)
 
 
-def results_table(rows: Iterable[Row]) -> str:
+def results_table(rows: Iterable[Row], curves: Sequence[Row] = ()) -> str:
     """One line per recipe, in Markdown: what full runs on CIFAR-10 gave, beside what was claimed; or "not run".
 
     Args:
+        curves: of curves.csv, typed; what they have of a recipe without a finished run is told as far as it has come.
         rows: of results.csv, typed. Overridden recipes follow the recipe that they change; those of which
             `ablations_table` tells are left to it.
     """
     from helpers import ablations, published, recipes  # here, since they load torch
 
-    full, order = _full(rows), list(recipes.RECIPES)
+    rows, order = list(rows), list(recipes.RECIPES)
+    full, begun = _full(rows), published.begun(list(curves), rows)
     runs = {name: [run.facts for run in group] for name, group in published.by_recipe(full).items()}
     told = {one.changed for one in ablations.ablations(full)} - set(order)
     names = sorted({*order, *runs} - told, key=lambda name: (published.place(name, order), name))
-    return table(COLUMNS, [_line(name, runs.get(name, [])) for name in names])
+    return table(COLUMNS, [_line(name, runs.get(name, []), begun.get((name, 0), [])) for name in names])
 
 
 def ablations_table(rows: Iterable[Row]) -> str:
@@ -130,7 +133,7 @@ def _full(rows: Iterable[Row]) -> "list[FullRun]":
     return [FullRun(row, []) for row in rows if (row["dataset"], row["profile"]) == ("cifar10", "full")]
 
 
-def _line(name: str, runs: Sequence[Row]) -> list[str]:
+def _line(name: str, runs: Sequence[Row], begun: Sequence[Row]) -> list[str]:
     from helpers import published, recipes
 
     recipe = recipes.RECIPES.get(name)
@@ -140,12 +143,23 @@ def _line(name: str, runs: Sequence[Row]) -> list[str]:
     head = [f"`{name}`", f"{net}, {epochs}", str(len(runs))]
     decides = runs[0]["decides_on"] if runs else recipe.decides_on
     if not runs:
-        return [*head, "not run", claimed, "", DECIDES[decides], "", ""]
+        return [*head, _so_far(name, begun), claimed, "", DECIDES[decides], "", ""]
     best = _spread([run["best_test_accuracy"] for run in runs]) if claim else ""
     accuracy = _spread([run["test_accuracy"] for run in runs]) + f", {runs[0]['weights']} weights"
     seconds = sum(run["seconds"] for run in runs) / len(runs)
     devices = "; ".join(sorted({run["device"] for run in runs}))
     return [*head, accuracy, claimed, best, DECIDES[decides], in_words(seconds), devices]
+
+
+def _so_far(name: str, begun: Sequence[Row]) -> str:
+    """How far a run has come, beside the published log at the same epoch where there is one."""
+    from helpers import comparisons, published, recipes
+
+    if not begun:
+        return "not run"
+    told = f"{len(begun)} of {recipes.RECIPES[name].epochs} epochs: {100 * comparisons.judged(begun[-1]):.2f} %"
+    theirs = published.claimed_curves().get(name)
+    return told + (f" (theirs then: {100 * theirs[len(begun) - 1]:.2f} %)" if theirs else "")
 
 
 def _spread(accuracies: Sequence[float]) -> str:

@@ -168,10 +168,11 @@ def _check_same(item: Training, recipe: "Recipe") -> None:
 
 
 def _chosen(names: Iterable[str], settings: list[str]) -> "dict[str, Recipe]":
-    from helpers import recipes, training  # here, since they load torch
+    from helpers import recipes  # here, since they load torch
+    from helpers.training.__main__ import overrides_from
 
     try:
-        changes = training.overrides_from(settings)
+        changes = overrides_from(settings)
         return {name: recipes.get(name, changes) for name in names}
     except ValueError as error:
         raise NotebookError(str(error)) from None

@@ -1,4 +1,7 @@
-"""The data behind the published figures, gathered from the run store: runs, epochs, answers, range tests, weights."""
+"""The data behind the published figures, gathered from the run store: runs, epochs, answers, grids, sweeps, weights.
+
+It needs no more than a training does.
+"""
 
 import csv
 import io
@@ -11,6 +14,48 @@ if TYPE_CHECKING:  # they load torch
     from helpers.runs import RunDirectory
 
 Row = dict[str, Any]
+
+
+class PublishError(ValueError):
+    """Something cannot be published as it is: the message lists all that is wrong, and says if anything was written."""
+
+
+def data(folder: Path, runs_root: Path) -> dict[Path, str | bytes]:
+    """Files of images/ as they are to be, from the full runs of a run store; shorter runs are no results.
+
+    Raises:
+        PublishError: a run lacks its answers and its weights, or saw other test images than the published ones, or
+            one ended while the others were read, so that some files would tell of it and some not.
+    """
+    before = _records(runs_root)
+    try:
+        files = {**_tables(folder, runs_root), **_arrays(folder, runs_root)}
+    except (RuntimeError, ValueError) as error:
+        raise PublishError(f"nothing was published:\n  {error}") from error
+    if _records(runs_root) != before:
+        raise PublishError("nothing was published: a training ended meanwhile; publish again")
+    return files
+
+
+def _records(runs_root: Path) -> list[Path]:
+    return sorted(runs_root.glob("*/full/*/seed-*/record.json"))
+
+
+def _tables(folder: Path, runs_root: Path) -> dict[Path, str | bytes]:
+    rows = {
+        "results.csv": collect_runs(runs_root),
+        "curves.csv": collect_curves(runs_root) + collect_begun(folder, runs_root),
+        "rate_grid.csv": collect_grid(runs_root),
+        "range_tests.csv": collect_range_tests(runs_root),
+        "range_curves.csv": collect_range_curves(runs_root),
+    }
+    return {folder / name: merge(folder / name, new) for name, new in rows.items() if new}
+
+
+def _arrays(folder: Path, runs_root: Path) -> dict[Path, str | bytes]:
+    path = folder / "predictions.npz"
+    answers = merged_answers(path, runs_root)
+    return ({path: answers} if answers is not None else {}) | collect_weights(folder / "weights", runs_root)
 
 
 def collect_runs(runs_root: Path) -> list[Row]:
@@ -30,6 +75,33 @@ def collect_curves(runs_root: Path) -> list[Row]:
         for row, history in _finished(runs_root)
         for epoch in history or ()
     ]
+
+
+def collect_begun(folder: Path, runs_root: Path) -> list[Row]:
+    """The same of full runs on CIFAR-10 that are under way; not of recipes with overrides, nor of published runs.
+
+    Args:
+        folder: images/ as it is.
+        runs_root: the run store.
+    """
+    from helpers import published, recipes, runs
+
+    known, rows = published.read_published(folder), []
+    for path in sorted(runs_root.glob("cifar10/full/*/seed-*/history.csv")):
+        recipe, seed = path.parent.parent.name, int(path.parent.name.removeprefix("seed-"))
+        run, key = runs.RunDirectory(path.parent), ("cifar10", recipe, seed)
+        if recipe in recipes.RECIPES and key not in known and run.record() is None:
+            rows += [{**dict(zip(published.KEY, ("cifar10", "full", recipe, seed))), **row} for row in run.history()]
+    return rows
+
+
+def collect_grid(runs_root: Path) -> list[Row]:
+    """One row per finished cell of a rate grid, see `rate_grid.row_of`."""
+    from helpers import published, rate_grid, runs
+
+    records = (run.record() for run in runs.finished_runs(runs_root))
+    cells = [record for record in records if record["profile"] == "full" and published.is_rehearsal(record["recipe"])]
+    return [rate_grid.row_of(record) for record in cells]
 
 
 def collect_range_tests(runs_root: Path) -> list[Row]:
@@ -107,10 +179,10 @@ def _asked(run: "RunDirectory") -> "Answers":
 
 
 def collect_weights(folder: Path, runs_root: Path) -> dict[Path, str | bytes]:
-    """Weights to publish and their index, by path; see `weights.files`."""
+    """Weights to publish and their index, by path, see `weights.files`; none on a machine without safetensors."""
     from helpers import weights
 
-    return weights.files(runs_root, folder)
+    return weights.files(runs_root, folder) if weights.can_be_written() else {}
 
 
 def merge(path: Path, rows: Iterable[Row]) -> str:

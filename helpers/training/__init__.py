@@ -1,12 +1,10 @@
 """A whole training run: fit it, resume it, keep it.
 
-`python -m helpers.training RECIPE` does so without a notebook.
+`python -m helpers.training RECIPE` does so without a notebook, `python -m helpers.training.campaign` trains them all.
 """
 
-import argparse
 import dataclasses
 import json
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,12 +13,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from helpers import answers, checkpoints, datasets, devices, engine, progress, recipes, runs
+from helpers import answers, checkpoints, devices, engine, progress, runs
 from helpers.datasets import Dataset, Images
 from helpers.device_batches import DeviceLoader
 from helpers.devices import Compute
 from helpers.engine import TrainingDiverged, TrainState, check_finite, evaluate, predict, train_epoch, train_step
-from helpers.literals import literal
 from helpers.loaders import TrainLoader
 from helpers.recipes import Recipe
 from helpers.runs import RunDirectory, RunError
@@ -161,45 +158,3 @@ def _with_scale(model: nn.Module, logit_scale: float) -> nn.Module:
         for parameter in model.head.parameters():
             parameter.mul_(logit_scale)
     return model.eval().requires_grad_(True)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m helpers.training", description=__doc__.splitlines()[0])
-    parser.add_argument("recipe", help="one of: " + ", ".join(recipes.RECIPES))
-    parser.add_argument("--dataset", default="auto", help="cifar10, shapes10 or auto")
-    parser.add_argument("--profile", default="auto", help="smoke, quick, full or auto")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="a field of the recipe")
-    given = parser.parse_args(arguments)
-    try:
-        recipe = recipes.get(given.recipe, overrides_from(given.set))
-        fitted = fit(recipe, given.dataset, profile=given.profile, seed=given.seed)
-    except (ValueError, OSError, TrainingDiverged, datasets.DatasetError, RunError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nstopped; the same command goes on after the last finished epoch", file=sys.stderr)
-        return 130
-    accuracy, weights = fitted.record["test_accuracy"], fitted.record["weights"]
-    print(f"{recipe.name}, seed {given.seed}: test accuracy {accuracy:.2%} ({weights} weights, last epoch)")
-    return 0
-
-
-def overrides_from(settings: list[str]) -> dict[str, Any]:
-    """["epochs=3", "nesterov=False"] → {"epochs": 3, "nesterov": False}; values as `literal` reads them.
-
-    Raises:
-        ValueError: a setting without "=".
-    """
-    changes = {}
-    for setting in settings:
-        name, equals, value = setting.partition("=")
-        if not equals:
-            raise ValueError(f"--set takes FIELD=VALUE, not {setting!r}")
-        changes[name] = literal(value)
-    return changes
-
-
-if __name__ == "__main__":
-    sys.exit(main())
