@@ -110,7 +110,9 @@ def test_a_failed_trial_leaves_a_kind_of_run_out(trains, images, monkeypatch, ca
     monkeypatch.setattr(
         campaign, "trials", lambda wanted: {(k := campaign.kind(r.recipe)): paces.get(k, Pace(1, 0)) for r in wanted}
     )
-    Campaign(images, 60).train()
+    gpu = Campaign(images, 60)
+    gpu.on_gpu = True
+    gpu.train()
     assert f"{PLUS}, seed 0: left out, its trial failed: out of memory" in capsys.readouterr().out
     assert trains == [f"{D}, seed 0"]
 

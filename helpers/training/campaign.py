@@ -1,8 +1,9 @@
 """Train the runs that the published tables need, in order: python -m helpers.training.campaign SECONDS.
 
 What lies in the run store is taken up, what ends is published, and it may be stopped and started at any time. On a CPU
-one run is trained at a time, and goes on in the next call; on a GPU as many as memory and cores bear, and only those
-that can end in time. Without seconds it shows how far every run has come.
+one run is trained at a time, and goes on in the next call. On a GPU a minute of trial comes first, then as many are
+trained at a time as memory and cores bear, and only those that can end in time. Without seconds it shows how far every
+run has come.
 """
 
 import argparse
@@ -247,8 +248,8 @@ class Campaign:
         """Start runs while there is room for them; whether one was started."""
         started = False
         while len(self.under_way) < self.at_a_time and time.monotonic() < self.end and (run := self._next()):
-            pace = self.paces[kind(run.recipe)]
-            print(f"{run.name}: an epoch takes about {pace.epoch_seconds:.0f} s", flush=True)
+            pace = self.paces.get(kind(run.recipe))  # on a CPU the training's own bar says how long it takes
+            print(f"{run.name}: " + (f"about {pace.epoch_seconds:.0f} s an epoch" if pace else "begins"), flush=True)
             self.under_way.append(start(run, self.at_a_time))
             started = True
         return started
@@ -256,15 +257,15 @@ class Campaign:
     def _next(self) -> Run | None:
         busy = {one.run.name for one in self.under_way} | self.left_alone
         for run in in_turn(self.images, self.on_gpu):
-            if run.name in busy:
-                continue
-            self._try([run])
-            if run.name not in self.left_alone and (not self.on_gpu or self._fits(run)):
+            if run.name not in busy and (not self.on_gpu or self._fits(run)):
                 return run
         return None
 
     def _fits(self, run: Run) -> bool:
         """Whether a run can end in time even if the device is shared evenly."""
+        self._try([run])
+        if run.name in self.left_alone:
+            return False
         epochs = run.recipe.epochs - run.epochs_done()
         needs = epochs * self.paces[kind(run.recipe)].epoch_seconds * self.at_a_time
         return needs < self.end - time.monotonic()
