@@ -1,15 +1,19 @@
 """Figures of learning-rate range tests. Each function draws on axes and returns them; none saves anything."""
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
 
 from helpers import style
 from helpers.plots import percent
 from helpers.rate_curves import Curve, Spread, Suggestions, smooth
+from helpers.rate_grid import Accuracies, Rates
 
 # a suggestion's name: its words, its colour and its marker, so that it can be told apart in print, too
 MARKS = {
@@ -109,6 +113,42 @@ def plot_by_epoch(curves: Mapping[str, Curve], title: str, ax: Axes | None = Non
     ax.legend()
     ax.set(xscale="log", xlabel="learning rate of the epoch", ylabel="accuracy on held-out images", title=title)
     return ax
+
+
+def plot_grid(found: Accuracies, title: str, ax: Axes | None = None) -> Axes:
+    """A rate grid: held-out accuracy against the peak rate, one line per logit scale.
+
+    Filled dots are cells whose ends lie at a hundredth of the peak, the line joins those of the first seed. Hollow ones
+    have other ends; a cross at the bottom is a cell that diverged.
+
+    Args:
+        found: accuracies in [0, 1] by rates and seed, as `rate_grid.read` gives them; 0 for a cell that diverged.
+    """
+    ax = ax or plt.subplots()[1]
+    scales = sorted({rates.logit_scale for rates, _ in found}, reverse=True)
+    for scale, colour, marker in zip(scales, (style.BLUE, style.ORANGE), "os"):
+        name = "logits as they are" if scale == 1 else f"logits × {Fraction(scale)}"
+        ours = {cell: value for cell, value in found.items() if cell[0].logit_scale == scale and value}
+        line = sorted((r.max_lr, value) for (r, seed), value in ours.items() if _usual_ends(r) and seed == 0)
+        ax.plot([lr for lr, _ in line], [value for _, value in line], color=colour, marker=marker, label=name)
+        for (rates, seed), value in ours.items():
+            if seed or not _usual_ends(rates):
+                filled = colour if _usual_ends(rates) else "none"
+                ax.plot(rates.max_lr, value, marker, markerfacecolor=filled, color=colour, markersize=6)
+        for lr in [rates.max_lr for (rates, _), value in found.items() if rates.logit_scale == scale and not value]:
+            ax.annotate("×", (lr, 0.02), xycoords=("data", "axes fraction"), color=colour, ha="center")
+    ticks = sorted({rates.max_lr for rates, _ in found})
+    ax.set(xscale="log", xlabel="rate of the peak", ylabel="accuracy on held-out images", title=title)
+    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks], minor=False)
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_major_formatter(percent)
+    if scales:
+        ax.legend(fontsize=10)
+    return ax
+
+
+def _usual_ends(rates: Rates) -> bool:
+    return math.isclose(rates.min_lr * 100, rates.max_lr)
 
 
 def _frame(losses: np.ndarray, values: np.ndarray) -> tuple[float, float]:

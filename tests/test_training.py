@@ -369,6 +369,7 @@ def test_the_plateau_sees_the_loss_it_claims_to_watch(tiny, monkeypatch):
     ]
     (loss, _), images = steps[-1]
     assert seen == [found[0].history[0]["val_loss"], found[1].history[0]["test_loss"], loss.item()]
+    assert found[2].history[0]["last_batch_loss"] == loss.item() and "last_batch_loss" not in found[0].history[0]
     assert images == 20  # the last batch of 100 images is small, as that of run A's 50,000 was
     assert [fitted.record["decides_on"] for fitted in found] == ["validation", "test", "last batch"]
 

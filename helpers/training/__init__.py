@@ -132,6 +132,8 @@ def _epoch(
                 check_finite(scores[0], state)
     losses = {"validation": row["val_loss"], "test": row["test_loss"], "last batch": trained.last_loss}
     state.after_epoch(losses[setting.recipe.watches])
+    if setting.recipe.decides_on == "last batch":
+        row["last_batch_loss"] = trained.last_loss
     return {**row, "seconds": round(time.perf_counter() - started, 3)}
 
 
