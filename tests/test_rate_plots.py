@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from helpers.rate_curves import Curve, Spread, Suggestions, Sweep, suggest
-from helpers.rate_plots import MARKS, plot_by_epoch, plot_range_test, plot_spreads, plot_sweeps
+from helpers.rate_grid import Rates
+from helpers.rate_plots import MARKS, plot_by_epoch, plot_grid, plot_range_test, plot_spreads, plot_sweeps
 
 
 def curve(scale="exp", about="davidnet-onecycle, Shapes-10, seed 0"):
@@ -76,3 +77,24 @@ def test_by_epoch_shows_accuracies(ax):
 def test_nothing_found_is_no_error(ax):
     plot_range_test(curve(), Suggestions(problems=("flat",)), ax=ax)
     assert len(ax.lines) == 2
+
+
+def test_a_grid_has_a_line_per_scale_and_marks_what_is_not_on_it():
+    usual = {(Rates(lr, lr / 100, scale), 0): 0.7 + lr / 10 for lr in (0.1, 0.2) for scale in (1.0, 1 / 8)}
+    found = {
+        **usual,
+        (Rates(0.2, 0.02, 1.0), 0): 0.75,
+        (Rates(0.2, 0.002, 1.0), 1): 0.71,
+        (Rates(0.8, 0.008, 1.0), 0): 0,
+    }
+    ax = plot_grid(found, "DavidNet · CIFAR-10, n = 7 runs")
+    lines = [line for line in ax.get_lines() if len(line.get_xdata()) > 1]
+    assert [list(line.get_xdata()) for line in lines] == [[0.1, 0.2], [0.1, 0.2]]
+    ends, seed = (line for line in ax.get_lines() if len(line.get_xdata()) == 1)
+    assert ends.get_markerfacecolor() == "none" and ends.get_ydata()[0] == 0.75
+    assert seed.get_markerfacecolor() == lines[0].get_color() and seed.get_ydata()[0] == 0.71
+    assert [(text.get_text(), text.xy) for text in ax.texts] == [("×", (0.8, 0.02))]
+    legend = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert legend == ["logits as they are", "logits × 1/8"] and ax.get_xscale() == "log"
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["0.1", "0.2", "0.8"]
+    assert plot_grid({}, "nothing yet").get_legend() is None
