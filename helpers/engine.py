@@ -91,7 +91,7 @@ class TrainState:
         self.ema_every, decay = ema_settings(recipe.ema_epochs * steps_per_epoch)
         self.averaged = MovingAverage(self.model, decay, recipe.ema_warmup) if recipe.ema_epochs else None
         self.history: list[dict[str, Any]] = []
-        self.steps: list[tuple[float, float]] = []  # learning rate and momentum of every step taken
+        self.steps: list[tuple[float, float]] = []  # learning rate and momentum of every step
         self.test_right: list[torch.Tensor] | None = []  # (N,) bool per epoch; None goes on a run begun without them
 
     @property
@@ -100,7 +100,7 @@ class TrainState:
         return float(self.optimizer.param_groups[0]["lr"])
 
     def after_step(self) -> None:
-        """Note the step that was taken, then move the schedule and the average on by one."""
+        """Note the step, then move the schedule and the average on by one; so also where the scaler skipped it."""
         self.steps.append((self.lr, float(self.optimizer.param_groups[0]["momentum"])))
         if isinstance(self.scheduler, schedules.PlannedLR):
             self.scheduler.step()
@@ -176,14 +176,15 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
 
 
 def start_momentum(optimizer: torch.optim.SGD) -> None:
-    """Give every weight a momentum of zero, from which the first step is the same as from none.
+    """Give every weight that has no momentum one of zero, from which the first step is the same as from none.
 
     Left to itself, fused SGD allocates the momenta without filling them and trusts the first step to do so; where the
     gradient scaler skips that step, as it often does, they would stay whatever was in memory.
     """
     for group in optimizer.param_groups:
         for weight in group["params"]:
-            optimizer.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
+            if optimizer.state[weight].get("momentum_buffer") is None:
+                optimizer.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
 
 
 def adapt_optimizer(optimizer: torch.optim.SGD) -> None:

@@ -8,6 +8,7 @@ import random
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -17,7 +18,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from tqdm import tqdm
 
-from helpers import devices, progress
+from helpers import devices, engine, progress
 from helpers.devices import Compute
 from helpers.loaders import Batch
 from helpers.rate_curves import Curve, Sweep
@@ -72,7 +73,15 @@ def _copies(model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Modu
         group.pop("initial_lr", None)  # a scheduler's mark, which the finder refuses
     scaled = getattr(optimizer, "_step_supports_amp_scaling", False)  # set by fused optimizers, lost in a copy
     copied._step_supports_amp_scaling = scaled  # so that a gradient scaler leaves it to them to skip a step
+    copied._opt_called = True  # else torch warns, without need, where the scaler skips the first step
+    if isinstance(copied, torch.optim.SGD) and any(map(_waits_for_a_first_step, copied.param_groups)):
+        engine.start_momentum(copied)
     return model, copied
+
+
+def _waits_for_a_first_step(group: dict[str, Any]) -> bool:
+    """Whether fused SGD leaves these momenta unfilled until a first step that zeros change nothing of."""
+    return bool(group["fused"] and group["momentum"] and not group["dampening"])
 
 
 class _Exploded(Exception):

@@ -94,8 +94,8 @@ def summary(out):
     return json.loads((out / "summary.json").read_text())
 
 
-def wait_for(condition, seconds=120.0):
-    """Wait until condition() is true; fail if it takes too long."""
+def wait_for(condition, seconds=600.0):
+    """Wait until condition() is true; fail where it hangs."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited too long"

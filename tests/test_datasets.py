@@ -228,7 +228,7 @@ def test_no_network_fails_fast():
     began = time.monotonic()
     with pytest.raises(DatasetError, match="127.0.0.1:1/cifar") as error:
         load("cifar10")
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 10  # what a reader without a network is promised
     assert_names_ways_out(error)
 
 

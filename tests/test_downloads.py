@@ -247,7 +247,7 @@ def test_gives_up_in_time_when_nothing_answers(target, monkeypatch):
     look_up = socket.getaddrinfo
 
     def hang(host: str, *rest: object, **more: object) -> object:
-        return time.sleep(5) or [] if host == "hanging.invalid" else look_up(host, *rest, **more)
+        return time.sleep(60) or [] if host == "hanging.invalid" else look_up(host, *rest, **more)
 
     monkeypatch.setattr(socket, "getaddrinfo", hang)
     monkeypatch.setenv("no_proxy", "*")
@@ -256,7 +256,7 @@ def test_gives_up_in_time_when_nothing_answers(target, monkeypatch):
         began = time.monotonic()
         with pytest.raises(DownloadError, match="no answer within 1 s"):
             fetch(urls, target, MD5, patience=Patience(connect=1.0, stagger=0.2))
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 30  # a slow machine has time, and the look-up is not waited for
 
 
 def test_default_patience_gives_up_within_ten_seconds():
@@ -271,8 +271,8 @@ def test_refused_connections_fail_at_once(target, monkeypatch):
     monkeypatch.setenv("no_proxy", "*")
     began = time.monotonic()
     with pytest.raises(DownloadError, match="refused"):
-        fetch([f"http://127.0.0.1:{port}/x" for port in (1, 2, 3)], target, MD5)
-    assert time.monotonic() - began < 1
+        fetch([f"http://127.0.0.1:{port}/x" for port in (1, 2, 3)], target, MD5, patience=Patience(connect=600.0))
+    assert time.monotonic() - began < 60  # nothing of its patience was used up
 
 
 def test_late_answers_are_closed(mirror):
@@ -300,18 +300,18 @@ def test_own_address_may_be_a_file(tmp_path, target):
     assert fetch([(tmp_path / "copy").as_uri()], target, MD5, patience=QUICK).read_bytes() == BYTES
 
 
-def hold(lock: Path, seconds: float, ready: object) -> None:
+def hold(lock: Path, entered: object, leave: object) -> None:
     with downloads.exclusive(lock):
-        ready.set()
-        time.sleep(seconds)
+        entered.set()
+        leave.wait(600)
 
 
 def test_only_one_process_at_a_time_and_the_other_says_so(tmp_path, told):
     context = multiprocessing.get_context("spawn")
-    ready = context.Event()
-    other = context.Process(target=hold, args=(tmp_path / "x.lock", 1.5, ready))
+    entered, leave = context.Event(), context.Event()
+    other = context.Process(target=hold, args=(tmp_path / "x.lock", entered, leave))
     other.start()
-    assert ready.wait(60)
-    with downloads.exclusive(tmp_path / "x.lock", told.append):
+    assert entered.wait(300)
+    with downloads.exclusive(tmp_path / "x.lock", lambda text: told.append(text) or leave.set()):
         assert len(told) == 1 and str(tmp_path) in told[0]
     other.join()

@@ -7,8 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import fixture_notebooks as fixtures
 import nbformat
@@ -429,13 +429,14 @@ class Screen(io.StringIO):
         return True
 
 
-def test_a_terminal_has_one_line_rewritten_and_a_log_a_line_now_and_then():
-    screen, log = Screen(), io.StringIO()
-    for stream, quiet in ((screen, 30.0), (log, 0.05)):
-        display = Display(stream, quiet)
+def test_a_terminal_has_one_line_rewritten_and_a_log_a_line_now_and_then(monkeypatch):
+    now, screen, log = [0.0], Screen(), io.StringIO()
+    monkeypatch.setattr("helpers.regenerate.batch.time", SimpleNamespace(monotonic=lambda: now[0]))
+    for stream in (screen, log):
+        display = Display(stream, quiet=30.0)
         display.progress("one")
         display.progress("two")
-        time.sleep(0.06)
+        now[0] += 31
         display.progress("three")
         display.line("end")
     assert screen.getvalue() == "".join(f"\r\x1b[2K{text}" for text in ("one", "two", "three", "end\n"))
@@ -544,7 +545,7 @@ def test_interrupted_killed_and_run_again(tmp_path):
     runner = start(tmp_path)
     kernel = kernel_of(out)
     runner.send_signal(signal.SIGINT)
-    said, _ = runner.communicate(timeout=300)
+    said, _ = runner.communicate(timeout=600)
     assert runner.returncode == 130 and gone(kernel)
     assert summary(out)["status"] == "interrupted"
     assert summary(out)["notebooks"]["01_slow"]["status"] == "interrupted"
@@ -561,10 +562,10 @@ def test_interrupted_killed_and_run_again(tmp_path):
 
     (out / "quick").touch()
     runner = start(tmp_path, "--jobs", "2")
-    said, _ = runner.communicate(timeout=300)
+    said, _ = runner.communicate(timeout=600)
     assert runner.returncode == 0, said
     assert [summary(out)["notebooks"][name]["status"] for name in ("01_slow", "02_after")] == ["ok", "ok"]
     assert (out / "01_slow.html").is_file() and not (out / ".work").exists()
     runner = start(tmp_path)
-    said, _ = runner.communicate(timeout=300)
+    said, _ = runner.communicate(timeout=600)
     assert runner.returncode == 0 and said.count("unchanged") == 2

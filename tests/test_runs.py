@@ -1,7 +1,6 @@
 import multiprocessing
 import os
 import platform
-import time
 from importlib import metadata
 
 import numpy as np
@@ -78,28 +77,30 @@ def test_an_interrupted_write_leaves_the_old_file_and_no_other(tmp_path):
     assert path.read_text() == "old" and os.listdir(tmp_path) == ["record.json"]
 
 
-def hold(path, entered, seconds):
+def hold(path, entered, leave):
     with RunDirectory(path).lock():
         entered.set()
-        time.sleep(seconds)
+        leave.wait(600)
 
 
 def test_a_second_process_waits_for_the_first(tmp_path):
-    entered = multiprocessing.get_context("spawn").Event()
-    first = multiprocessing.get_context("spawn").Process(target=hold, args=(tmp_path, entered, 0.6))
+    context = multiprocessing.get_context("spawn")
+    entered, leave = context.Event(), context.Event()
+    first = context.Process(target=hold, args=(tmp_path, entered, leave))
     first.start()
-    assert entered.wait(60)
+    assert entered.wait(300)
     waited = []
-    with RunDirectory(tmp_path).lock(lambda: waited.append(first.is_alive())):
+    with RunDirectory(tmp_path).lock(lambda: waited.append(first.is_alive()) or leave.set()):
         assert waited == [True]
     first.join()
 
 
 def test_a_lock_dies_with_its_process(tmp_path):
-    entered = multiprocessing.get_context("spawn").Event()
-    first = multiprocessing.get_context("spawn").Process(target=hold, args=(tmp_path, entered, 60))
+    context = multiprocessing.get_context("spawn")
+    entered, leave = context.Event(), context.Event()
+    first = context.Process(target=hold, args=(tmp_path, entered, leave))
     first.start()
-    assert entered.wait(60)
+    assert entered.wait(300)
     first.kill()
     first.join()
     with RunDirectory(tmp_path).lock(lambda: pytest.fail("a dead process cannot hold a lock")):

@@ -154,7 +154,7 @@ def test_killed_by_the_system_a_run_continues_bit_for_bit(epochs, trained, small
     run = runs.run_directory("shapes10", "full", "small", 3)
     script = TRAIN.format(tests=str(Path(__file__).parent), epochs=epochs)
     process = subprocess.Popen([PYTHON, "-c", script], stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not (run.path / "checkpoint.pt").exists() or len(run.checkpoint()["history"]) < epochs:
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)

@@ -179,12 +179,12 @@ def test_interrupted_it_ends_its_trainings_and_a_second_call_finishes(own_runs, 
     runner = subprocess.Popen(line, env=child_environment(), cwd=REPO, stdout=subprocess.PIPE, text=True)
     wait_for(history.is_file)
     runner.send_signal(signal.SIGINT)
-    told = runner.communicate(timeout=60)[0]
+    told = runner.communicate(timeout=600)[0]
     assert runner.returncode == 130 and "interrupted after" in told
     rows = len(history.read_text().splitlines())
     time.sleep(1.0)
     assert len(history.read_text().splitlines()) == rows and rows < 41  # nothing trains on in secret
-    done = subprocess.run(line, env=child_environment(), cwd=REPO, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(line, env=child_environment(), cwd=REPO, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0 and "started (after epoch" in done.stdout and "40/40" in done.stdout
 
 

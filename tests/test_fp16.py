@@ -1,0 +1,285 @@
+"""The number path of a T4, on the CPU: fp16 autocast, a gradient scaler, and the steps it skips."""
+
+import copy
+import dataclasses
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from test_finder import sgd
+from test_training import stop_after_an_epoch, untimed
+from torch.nn import functional as F
+
+from helpers import devices, engine, models, range_test, runs
+from helpers.datasets import Dataset
+from helpers.devices import Compute
+from helpers.engine import TrainState, train_step
+from helpers.finder import range_test as sweep_of
+from helpers.loaders import Normalize
+from helpers.progress import EpochBar
+from helpers.rate_curves import Sweep
+from helpers.recipes import Recipe
+from helpers.schedules import one_cycle_plan
+from helpers.settings import Setting
+from helpers.training import fit
+
+FP16, FP32 = (Compute("cpu", precision, torch.contiguous_format) for precision in ("fp16", "fp32"))
+FIRST_SCALE = 2.0**16  # GradScaler's; far too high for logits that are scaled up by 4
+STEPS = 9  # three epochs of three
+
+
+@pytest.fixture(scope="module")
+def few(tiny: Dataset) -> Dataset:
+    """24 training and 5 test images: fp16 convolutions take their time on most CPUs."""
+    return tiny.subset(24, 5)
+
+
+@pytest.fixture
+def recipe(small_recipe: Recipe) -> Recipe:
+    """Three epochs of three steps, whose first gradients overflow in fp16."""
+    return dataclasses.replace(small_recipe, width=4, batch_size=8, logit_scale=4.0, max_lr=0.004, min_lr=0.001)
+
+
+def batch(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(8, 3, 32, 32, generator=generator), torch.randint(0, 10, (8,), generator=generator)
+
+
+def state_of(recipe: Recipe, fused: bool = False) -> TrainState:
+    """A state in fp16; `fused` as on CUDA, where the optimizer itself leaves a step out."""
+    torch.manual_seed(0)
+    state = TrainState(recipe, 10, 3, FP16)
+    if fused:
+        defaults = {**state.optimizer.defaults, "fused": True, "foreach": False}
+        state.optimizer = torch.optim.SGD(state.model.parameters(), **defaults)
+        engine.start_momentum(state.optimizer)
+        state.scheduler = engine.make_scheduler(state.optimizer, recipe, 3)
+    state.model.train()
+    return state
+
+
+def momenta(state: TrainState) -> list[torch.Tensor]:
+    kept = (state.optimizer.state[weight].get("momentum_buffer") for weight in state.model.parameters())
+    return [momentum.clone() for momentum in kept if momentum is not None]
+
+
+def same(left, right) -> bool:
+    """Whether two checkpoints, or parts of them, are equal to the last bit."""
+    if isinstance(left, torch.Tensor):
+        return left.dtype == right.dtype and torch.equal(left, right)
+    if isinstance(left, dict):
+        return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
+    if isinstance(left, (list, tuple)):
+        return len(left) == len(right) and all(map(same, left, right))
+    return left == right
+
+
+# ---- steps
+
+
+@pytest.mark.parametrize("fused", [False, True], ids=["plain", "fused as on CUDA"])
+def test_steps_equal_scaled_nesterov_sgd_written_out(recipe, fused):
+    """Skip a step whose scaled gradients overflow and halve the scale; double it after two good steps in a row."""
+    state = state_of(recipe, fused)
+    state.scaler.set_growth_interval(2)
+    net, scale, good, skipped = copy.deepcopy(state.model), FIRST_SCALE, 0, []
+    velocity = [torch.zeros_like(p) for p in net.parameters()]
+    for step, lr in enumerate(one_cycle_plan(STEPS, recipe.peak, recipe.min_lr, recipe.max_lr)):
+        images, labels = batch(seed=step)
+        net.load_state_dict(state.model.state_dict())  # step by step, as fp16 soon turns a last digit into a first
+        with torch.autocast("cpu", dtype=torch.float16):
+            logits = net(images)
+        loss = F.cross_entropy(logits.float() * 4, labels, label_smoothing=recipe.label_smoothing)
+        grads = torch.autograd.grad(loss * scale, list(net.parameters()))
+        if all(g.isfinite().all() for g in grads):
+            with torch.no_grad():
+                for w, g, v in zip(net.parameters(), grads, velocity):
+                    decayed = g / scale + recipe.weight_decay * w
+                    v.mul_(0.9).add_(decayed)
+                    w.sub_(lr * (decayed + 0.9 * v))
+            good += 1
+        else:
+            skipped.append(step)
+            scale, good = scale / 2, 0
+        if good == 2:
+            scale, good = scale * 2, 0
+        assert train_step(state, images, labels, recipe, FP16)[0] == pytest.approx(loss.item(), rel=1e-5)
+        assert (state.scaler.get_scale(), state.scaler._get_growth_tracker()) == (scale, good)
+        for ours, byhand in zip(state.model.parameters(), net.parameters(), strict=True):
+            torch.testing.assert_close(ours, byhand, rtol=1e-5, atol=1e-7)
+    assert 0 in skipped and len(skipped) < STEPS - 2
+
+
+@pytest.mark.parametrize("before", [0, 1], ids=["the first step", "a later step"])
+@pytest.mark.parametrize("fused", [False, True], ids=["plain", "fused as on CUDA"])
+def test_a_skipped_step_changes_no_weight_and_no_momentum_and_all_else_moves_on(recipe, fused, before):
+    state = state_of(recipe, fused)
+    state.scaler = torch.amp.GradScaler("cpu", init_scale=64.0)  # low enough for the good step
+    if before:
+        train_step(state, *batch(0), recipe, FP16)
+    weights, kept, averaged = (copy.deepcopy(part) for part in (state.model, momenta(state), state.averaged.module))
+    hook = state.model.head.bias.register_hook(lambda gradient: torch.full_like(gradient, float("inf")))
+    train_step(state, *batch(before), recipe, FP16)
+    hook.remove()
+    assert same(list(weights.parameters()), list(state.model.parameters())) and same(kept, momenta(state))
+    assert state.scaler.get_scale() == 32.0 and state.scaler._get_growth_tracker() == 0
+    plan = one_cycle_plan(STEPS, recipe.peak, recipe.min_lr, recipe.max_lr).tolist()
+    assert [lr for lr, _ in state.steps] == plan[: before + 1] and state.lr == plan[before + 1]
+    decay = (1 + before) / (10 + before)
+    assert state.averaged.updates == before + 1
+    for name, value in state.averaged.module.state_dict().items():
+        if value.is_floating_point():
+            now = state.model.state_dict()[name]
+            torch.testing.assert_close(value, decay * averaged.state_dict()[name] + (1 - decay) * now)
+    train_step(state, *batch(before + 1), recipe, FP16)  # and the next is taken, from the momentum as it was
+    assert not any(map(torch.equal, weights.parameters(), state.model.parameters()))
+    assert all(w.isfinite().all() for w in [*state.model.parameters(), *momenta(state)])
+
+
+def test_activations_beyond_fp16_are_a_divergence_and_leave_the_weights(recipe, few):
+    """A loss that is no number: fp32 would go on with it, fp16 says so and takes no step."""
+    normalize, labels = Normalize(few.mean, few.std, FP16), torch.tensor(few.train.labels[:8])
+    images = torch.tensor(few.train.images[:8])
+    state = state_of(recipe)
+    with torch.no_grad():
+        state.model.head.bias[0] = 1e5
+        assert state.model(normalize(images)).isfinite().all()
+    before = copy.deepcopy(list(state.model.parameters()))
+    with pytest.raises(engine.TrainingDiverged, match="the loss became (nan|inf) by step 1, at a learning rate of"):
+        engine.train_epoch(state, [(images, labels)], normalize, recipe, EpochBar(1, 3, 1, hidden=True))
+    assert same(before, list(state.model.parameters())) and state.scaler.get_scale() == FIRST_SCALE / 2
+
+
+# ---- runs
+
+
+def test_a_run_learns_and_its_record_names_the_format(recipe, few):
+    recipe = dataclasses.replace(recipe, epochs=5, label_smoothing=0.0, transforms=())
+    fitted = fit(recipe, few, profile="full", compute=FP16, hidden=True)
+    run, losses = runs.run_of(fitted.record), [row["train_loss"] for row in fitted.history]
+    assert np.isfinite(losses).all() and losses[-1] < losses[0] * 2 / 3
+    assert all(value.isfinite().all() for value in fitted.model.state_dict().values())
+    assert {weight.dtype for weight in fitted.model.parameters()} == {torch.float32}
+    assert run.checkpoint()["scaler"]["scale"] < FIRST_SCALE  # steps were skipped, and are in the plan all the same
+    plan = one_cycle_plan(15, recipe.peak, recipe.min_lr, recipe.max_lr)
+    assert [row["lr"] for row in run.steps()] == plan.tolist()
+    assert run.checkpoint()["averaged"]["updates"] == 15
+    assert fitted.record["device"].endswith(", fp16") and run.record()["device"] == fitted.record["device"]
+
+
+def test_stopped_within_an_epoch_a_run_continues_bit_for_bit(recipe, few, monkeypatch, tmp_path):
+    undisturbed = fit(recipe, few, profile="full", seed=1, root=tmp_path / "undisturbed", compute=FP16, hidden=True)
+    taken = []
+
+    def step_or_stop(*arguments):
+        if len(taken) == 7:
+            raise KeyboardInterrupt
+        taken.append(train_step(*arguments))
+        return taken[-1]
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(engine, "train_step", step_or_stop)
+        fit(recipe, few, profile="full", seed=1, compute=FP16, hidden=True)
+    run, whole = (
+        runs.run_directory("shapes10", "full", "small", 1, *root) for root in ((), (tmp_path / "undisturbed",))
+    )
+    begun = run.checkpoint()["scaler"]
+    assert begun["scale"] < FIRST_SCALE and begun["_growth_tracker"] > 0  # lost, either would show in the end
+    again = fit(recipe, few, profile="full", seed=1, compute=FP16, hidden=True)
+    left, right = ({**side.checkpoint(), "history": None} for side in (run, whole))
+    assert same(left, right) and left["scaler"]["_growth_tracker"] > begun["_growth_tracker"]
+    assert untimed(again.history) == untimed(undisturbed.history) and run.steps() == whole.steps()
+    assert untimed([again.record]) == untimed([undisturbed.record])
+
+
+@pytest.mark.parametrize("first, then", [(FP16, FP32), (FP32, FP16)], ids=["fp16 to fp32", "fp32 to fp16"])
+def test_a_run_goes_on_in_another_format(first, then, recipe, few, monkeypatch):
+    """As when a T4 takes over from a CPU, or the other way round."""
+    stop_after_an_epoch(recipe, few, monkeypatch, compute=first)
+    fitted = fit(recipe, few, profile="full", compute=then, hidden=True)
+    checkpoint = runs.run_of(fitted.record).checkpoint()
+    assert len(fitted.history) == 3 and len(checkpoint["steps"]) == STEPS
+    assert bool(checkpoint["scaler"]) == then.needs_scaler
+    assert all(value.isfinite().all() for value in fitted.model.state_dict().values())
+    assert fitted.record["device"] == f"{first.describe()}, then {then.describe()}"
+
+
+# ---- range tests
+
+
+def swept_by_hand(net, fused, given, rates):
+    """Losses of a range test on a copy, and whether the scaler skipped each step."""
+    net = copy.deepcopy(net)
+    optimizer, scaler, losses, skipped = sgd(net, fused=fused), torch.amp.GradScaler("cpu"), [], []
+    for weight in net.parameters():
+        optimizer.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
+    for step, lr in enumerate(rates):
+        images, labels = given[step % len(given)]
+        optimizer.param_groups[0]["lr"] = lr
+        with torch.autocast("cpu", dtype=torch.float16):
+            logits = net.train()(images)
+        loss = F.cross_entropy(4 * logits.float(), labels)
+        scaler.scale(loss).backward()
+        before = scaler.get_scale()
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+        skipped.append(scaler.get_scale() < before)
+    return losses, skipped
+
+
+@pytest.mark.parametrize("fused", [False, True], ids=["plain", "fused"])
+def test_a_range_test_equals_the_loop_written_out_and_warns_of_nothing(fused):
+    """Also with fused SGD that has taken no step yet, whose momenta would else be whatever was in memory."""
+    torch.manual_seed(0)
+    net, given, sweep = models.davidnet(width=4), [batch(seed) for seed in range(3)], Sweep(1e-3, 0.02, 7)
+    losses, skipped = swept_by_hand(net, fused, given, sweep.rates())
+    weights = copy.deepcopy(list(net.parameters()))
+    loss = lambda logits, labels: F.cross_entropy(4 * logits, labels)  # noqa: E731
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        curve = sweep_of(net, sgd(net, fused=fused), given, sweep, loss=loss, compute=FP16)
+    np.testing.assert_allclose(curve.loss, losses, rtol=1e-6)
+    assert skipped[0] and not all(skipped)
+    assert same(weights, list(net.parameters())) and all(p.grad is None for p in net.parameters())
+
+
+def test_a_recipe_s_range_test_takes_the_steps_of_its_training(recipe, few, monkeypatch):
+    monkeypatch.setenv("HELPERS_PRECISION", "fp16")
+    sweep = Sweep(0.001, 0.02, 5)
+    curve = range_test.for_recipe(recipe, few, profile="full", seed=3, sweep=sweep)
+    setting = Setting.of(recipe, few, "full", 3)
+    loader = setting.train_loader(few.train)
+    with devices.seeded(3):
+        state = TrainState(recipe, 10, len(loader), setting.compute)
+    state.model.train()
+    state.scheduler, losses = None, []
+    for lr, (images, labels) in zip(sweep.rates(), [*loader.epoch(0), *loader.epoch(1)]):
+        state.optimizer.param_groups[0]["lr"] = lr
+        losses.append(train_step(state, setting.normalize(images), labels, recipe, setting.compute)[0].item())
+    np.testing.assert_allclose(curve.loss, losses, rtol=1e-5)
+    assert setting.compute == FP16 and state.scaler.get_scale() < FIRST_SCALE
+
+
+def test_epoch_by_epoch_each_rate_begins_with_the_same_scale(recipe, few, monkeypatch):
+    monkeypatch.setenv("HELPERS_PRECISION", "fp16")
+    scales, real = [], engine.train_step
+    monkeypatch.setattr(
+        engine, "train_step", lambda state, *a: scales.append(state.scaler.get_scale()) or real(state, *a)
+    )
+    curve = range_test.by_epoch(recipe, few, [0.001, 0.002], profile="full", validate=2)
+    assert np.isfinite(curve.loss).all() and scales[0] == scales[3] == FIRST_SCALE > scales[1] == scales[4]
+
+
+# ---- the choice
+
+
+def test_a_cpu_takes_fp16_only_where_it_is_asked_for(monkeypatch):
+    assert devices.compute("cpu", "fp16") == Compute("cpu", "fp16") and FP16.needs_scaler
+    for fast in (False, True):
+        monkeypatch.setattr(devices, "_cpu_computes_bf16", lambda fast=fast: fast)
+        assert devices.compute("cpu").precision == ("bf16" if fast else "fp32")
+    monkeypatch.setenv("HELPERS_PRECISION", "fp16")
+    assert devices.compute("cpu").precision == "fp16"
