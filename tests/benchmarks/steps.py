@@ -43,7 +43,7 @@ def memory_rules() -> dict[str, Work]:
 def recipes(scale: Scale) -> Iterator[Recipe]:
     """Both nets' recipes as published, or narrow ones."""
     for name in NAMES:
-        recipe = dataclasses.replace(RECIPES[name], holdout=0)
+        recipe = dataclasses.replace(RECIPES[name], holdout=0, watches="last batch")
         yield dataclasses.replace(recipe, width=8, batch_size=8) if scale.tiny else recipe
 
 
