@@ -1,13 +1,12 @@
 """Whether the published files say the same: the README's results, results.csv, curves.csv, predictions.npz, weights."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from helpers.regenerate.tables import with_tables
 
 TOLERANCE = 5e-4  # five images in ten thousand: another device rounds otherwise where a run was asked again
-Row = dict[str, Any]
 
 
 def disagreements(root: Path) -> list[str]:
@@ -19,9 +18,8 @@ def disagreements(root: Path) -> list[str]:
     from helpers import published  # here, since it loads torch
 
     images = root / "images"
-    rows = published.read_table(images / "results.csv")
-    found = list(_readme(root, rows))
     runs = published.read_published(images)
+    found = list(_readme(root, runs.values()))
     for key, run in runs.items():
         found += [f"{'/'.join(map(str, key))}: {fault}" for fault in _run(run)]
     for name in ("curves.csv", "predictions.npz"):
@@ -30,11 +28,11 @@ def disagreements(root: Path) -> list[str]:
     return found + list(_weights(images / "weights", runs))
 
 
-def _readme(root: Path, rows: list[Row]) -> Iterator[str]:
+def _readme(root: Path, runs: Iterable[Any]) -> Iterator[str]:
     problems: list[str] = []
     text = (root / "README.md").read_text(encoding="utf-8")
-    if with_tables(text, rows, problems) != text:
-        yield "README.md: its tables are not those of results.csv and of the profiles; publish again"
+    if with_tables(text, runs, problems) != text:
+        yield "README.md: its tables are not those of results.csv, curves.csv and the profiles; publish again"
     yield from problems
 
 

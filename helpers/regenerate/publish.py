@@ -97,8 +97,7 @@ def _write(
     root: Path, files: dict[Path, str | bytes], series: Mapping[str, Notebook], problems: list[str]
 ) -> list[Path]:
     """Write files and the README that belongs to them, unless something speaks against it."""
-    results = files.get(root / "images/results.csv")
-    files = {**files, root / "README.md": _readme(root, series, results, problems)}
+    files = {**files, root / "README.md": _readme(root, series, files, problems)}
     if problems:
         raise PublishError("nothing was published:\n  " + "\n  ".join(problems))
     try:
@@ -178,14 +177,17 @@ def _arrays(folder: Path, runs_root: Path) -> dict[Path, str | bytes]:
     return ({path: answers} if answers is not None else {}) | collect_weights(folder / "weights", runs_root)
 
 
-def _readme(root: Path, series: Mapping[str, Notebook], results: str | bytes | None, problems: list[str]) -> str:
+def _readme(root: Path, series: Mapping[str, Notebook], files: Mapping[Path, str | bytes], problems: list[str]) -> str:
     from helpers import published  # here, since it loads torch
 
     text = (root / "README.md").read_text(encoding="utf-8")
     notebooks = table(COLUMNS, [_row(notebook, repository(root)) for notebook in series.values()])
     text = between(text, "notebooks", notebooks, problems)
-    known = published.read_table(root / "images/results.csv") if results is None else published.parse_table(results)
-    return with_tables(text, known, problems)
+    rows, curves = (
+        published.parse_table(files[path]) if path in files else published.read_table(path)
+        for path in (root / "images/results.csv", root / "images/curves.csv")
+    )
+    return with_tables(text, published.assembled(rows, curves, {}).values(), problems)
 
 
 def _row(notebook: Notebook, repo: str) -> list[str]:
