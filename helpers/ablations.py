@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from helpers.comparisons import Difference, Summary, paired_difference, summarise
+from helpers.comparisons import FEWEST, Difference, Summary, paired_difference, pairs_needed, summarise
 from helpers.published import FullRun
 from helpers.recipes import FIELDS
 
@@ -16,10 +16,12 @@ class Ablation:
 
     Attributes:
         base: name of the recipe that was changed.
-        changed: name of the recipe with the change; the base's own for what its runs tell themselves.
+        changed: name of the recipe with the change.
         change: what was changed, in words.
         seeds: of the pairs.
         without, with_it: test accuracies without and with the change, in [0, 1], in the order of the seeds.
+        weights: "averaged" or "raw", without and with the change: what these accuracies are of.
+        comparisons: changes judged side by side; see `comparisons.level_of_each`.
     """
 
     base: str
@@ -28,6 +30,8 @@ class Ablation:
     seeds: tuple[int, ...]
     without: tuple[float, ...]
     with_it: tuple[float, ...]
+    weights: tuple[str, str]
+    comparisons: int = 1
 
     @property
     def differences(self) -> list[float]:
@@ -36,8 +40,18 @@ class Ablation:
 
     @property
     def effect(self) -> Difference:
-        """The mean of the differences with its interval."""
-        return paired_difference(self.with_it, self.without)
+        """The mean of the differences with its interval, which is wider the more changes are judged side by side."""
+        return paired_difference(self.with_it, self.without, comparisons=self.comparisons)
+
+    def pairs_needed(self, gap: float) -> int | None:
+        """Pairs that show a true difference four times out of five, by the spread of these; None for too few of them.
+
+        Args:
+            gap: that difference, as a share.
+        """
+        if len(self.seeds) < FEWEST:
+            return None
+        return pairs_needed(gap, summarise(self.differences).deviation, self.comparisons)
 
     @property
     def summaries(self) -> tuple[Summary, Summary]:
@@ -48,8 +62,9 @@ class Ablation:
 def ablations(given: Iterable[FullRun]) -> list[Ablation]:
     """Every single change that the runs allow to judge, those of one base together.
 
-    Of two recipes the base is the one with fewer overridden fields, or the first of two that have none. What the
-    average of the weights does needs no run of its own, since averaging does not act on the training.
+    Of two recipes the base is the one with fewer overridden fields, or the first of two that have none. Intervals are
+    corrected for the number of changes with pairs enough to decide. A run's raw weights beside its averaged ones are
+    no change of its recipe, nor a fair one: where the rate does not fall to zero, raw weights alone stop too early.
 
     Args:
         given: full runs in the order of `published.full_runs`.
@@ -59,19 +74,9 @@ def ablations(given: Iterable[FullRun]) -> list[Ablation]:
         groups.setdefault((run.facts["dataset"], *map(run.facts.get, FIELDS)), []).append(run)
     found, ordered = [], sorted(groups.values(), key=lambda runs: len(_overridden(runs[0])))  # stable
     for place, base in enumerate(ordered):
-        pairs = [pair for other in ordered[place + 1 :] for pair in _paired(base, other)]
-        if pairs or not _overridden(base[0]):
-            found += _averaging(base)
-        found += pairs
-    return found
-
-
-def _averaging(runs: Sequence[FullRun]) -> list[Ablation]:
-    if runs[0].facts["weights"] != "averaged":
-        return []
-    seeds, accuracies = (tuple(getattr(run, name) for run in runs) for name in ("seed", "accuracy"))
-    raw = tuple(run.facts["raw_test_accuracy"] for run in runs)
-    return [Ablation(runs[0].recipe, runs[0].recipe, "raw weights, no average", seeds, accuracies, raw)]
+        found += [pair for other in ordered[place + 1 :] for pair in _paired(base, other)]
+    decidable = sum(len(one.seeds) >= FEWEST for one in found)
+    return [replace(one, comparisons=max(1, decidable)) for one in found]
 
 
 def _paired(base: Sequence[FullRun], other: Sequence[FullRun]) -> list[Ablation]:
@@ -87,7 +92,8 @@ def _paired(base: Sequence[FullRun], other: Sequence[FullRun]) -> list[Ablation]
         return []
     values = (tuple(side[key] for key in shared) for side in (ours, theirs))
     change = worded(fields[0], facts[fields[0]], changed[fields[0]])
-    return [Ablation(base[0].recipe, other[0].recipe, change, tuple(seed for seed, *_ in shared), *values)]
+    names, seeds = (base[0].recipe, other[0].recipe), tuple(seed for seed, *_ in shared)
+    return [Ablation(*names, change, seeds, *values, (base[0].weights, other[0].weights))]
 
 
 def _drawn_alike(run: FullRun) -> tuple[int, str | None, str]:

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from helpers import comparisons, style
 from helpers.comparisons import Difference, Pairing
 from helpers.plots import percent
+from helpers.runs import epoch_seconds
 
 History = Sequence[Mapping[str, Any]]
 # what progress is measured in: its name on the axis
@@ -61,7 +62,7 @@ class Course:
         """Where each epoch ends on the scale, (epochs,)."""
         epochs = np.arange(1, len(self.history) + 1)
         if scale in ("seconds", "minutes"):
-            return epochs * comparisons.epoch_seconds(self.history) / (60 if scale == "minutes" else 1)
+            return epochs * epoch_seconds(self.history) / (60 if scale == "minutes" else 1)
         return epochs * self.flops / 1e12 if scale == "teraflops" else epochs
 
     @property
@@ -183,7 +184,7 @@ def plot_pairing(found: Pairing, first: str, second: str, title: str, ax: Axes |
 def plot_effects(
     effects: Mapping[str, Difference], runs: Mapping[str, Sequence[float]], title: str, ax: Axes | None = None
 ) -> Axes:
-    """What each change does to the accuracy: the difference of every pair of runs, their mean, its 95 % interval.
+    """What each change does to the accuracy: the difference of every pair of runs, their mean, its interval.
 
     Args:
         effects: by name of the change; runs: the differences of the pairs, as shares, by the same names.

@@ -3,17 +3,20 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist, fmean, median, stdev
+from statistics import NormalDist, fmean, stdev
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from helpers.analysis import Share, wilson
+from helpers.runs import epoch_seconds
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(64)
 DECIDES = NormalDist().inv_cdf(0.975)  # deviations of the mean's difference at which a 95 % interval leaves 0 out
 REACH = DECIDES + NormalDist().inv_cdf(0.8)  # at which it does so four times out of five
-SHOWN_BY_FEW = {2: 10.38, 3: 3.51, 4: 2.51, 5: 2.08, 6: 1.83, 7: 1.65}  # by simulation: gaps in deviations, by runs
+FEWEST = 3  # runs of each side, or pairs, below which nothing is decided
+SHOWN_BY_FEW = {3: 3.51, 4: 2.51, 5: 2.08, 6: 1.83, 7: 1.65}  # by simulation: gaps in deviations, by runs
 
 
 @dataclass(frozen=True)
@@ -48,15 +51,23 @@ class Difference:
     Attributes:
         value: mean of the first minus mean of the second.
         low, high: ends of its interval; not numbers where a spread is unknown.
+        count: pairs, or runs (of a share: images) on the side that has fewer.
     """
 
     value: float
     low: float
     high: float
+    count: int
 
     @property
     def verdict(self) -> str:
-        """ "first", "second", or "undecided" where the interval holds 0 or is not known."""
+        """ "first", "second", or "undecided": the interval holds 0, or there are fewer than three runs or pairs.
+
+        Two runs may agree by chance, and their interval then has no width. From three on, runs that agree to the last
+        image decide: accuracies are counts, so a spread that rounding hides is small beside a difference of an image.
+        """
+        if self.count < FEWEST:
+            return "undecided"
         return "first" if self.low > 0 else "second" if self.high < 0 else "undecided"
 
     def __str__(self) -> str:
@@ -148,19 +159,42 @@ def summarise(values: Sequence[float], level: float = 0.95) -> Summary:
     return Summary(count, mean, deviation, mean - half, mean + half)
 
 
-def difference(first: Sequence[float], second: Sequence[float], level: float = 0.95) -> Difference:
-    """Difference of two means of independent runs, with the interval of Welch (1947), who lets spreads differ."""
+def level_of_each(comparisons: int, level: float = 0.95) -> float:
+    """The level of each of several intervals at which all of them hold at once, `level` of the time or more often.
+
+    Bonferroni's correction. Holm's decides a little more often, but has no intervals that could be drawn.
+
+    Args:
+        comparisons: how many verdicts stand side by side.
+        level: of all of them together, in (0, 1).
+
+    Raises:
+        ValueError: less than one comparison.
+    """
+    if comparisons < 1:
+        raise ValueError(f"count at least this one comparison, not {comparisons}")
+    return 1 - (1 - level) / comparisons
+
+
+def difference(
+    first: Sequence[float], second: Sequence[float], level: float = 0.95, comparisons: int = 1
+) -> Difference:
+    """Difference of two means of independent runs, with the interval of Welch (1947), who lets spreads differ.
+
+    Args:
+        level, comparisons: as in `level_of_each`.
+    """
     a, b = summarise(first), summarise(second)
-    value = a.mean - b.mean
-    if min(a.count, b.count) < 2:
-        return Difference(value, math.nan, math.nan)
+    value, count = a.mean - b.mean, min(a.count, b.count)
+    if count < 2:
+        return Difference(value, math.nan, math.nan, count)
     parts = [side.deviation**2 / side.count for side in (a, b)]
     error = math.sqrt(sum(parts))
     if error == 0:
-        return Difference(value, value, value)
+        return Difference(value, value, value, count)
     freedom = sum(parts) ** 2 / sum(part**2 / (side.count - 1) for part, side in zip(parts, (a, b)))
-    half = t_quantile(0.5 + level / 2, freedom) * error
-    return Difference(value, value - half, value + half)
+    half = t_quantile(0.5 + level_of_each(comparisons, level) / 2, freedom) * error
+    return Difference(value, value - half, value + half, count)
 
 
 def share_difference(first: Share, second: Share) -> Difference:
@@ -172,24 +206,30 @@ def share_difference(first: Share, second: Share) -> Difference:
     value = first.value - second.value
     below = math.hypot(first.value - first.low, second.high - second.value)
     above = math.hypot(first.high - first.value, second.value - second.low)
-    return Difference(value, value - below, value + above)
+    return Difference(value, value - below, value + above, min(first.count, second.count))
 
 
-def paired_difference(first: Sequence[float], second: Sequence[float], level: float = 0.95) -> Difference:
+def paired_difference(
+    first: Sequence[float], second: Sequence[float], level: float = 0.95, comparisons: int = 1
+) -> Difference:
     """Mean difference of runs that share something, such as a seed, one by one, with its t-interval.
+
+    Args:
+        level, comparisons: as in `level_of_each`.
 
     Raises:
         ValueError: the sequences differ in length, or are empty.
     """
     if len(first) != len(second):
         raise ValueError(f"pairs need two equally long sequences, got {len(first)} and {len(second)} runs")
-    found = summarise([a - b for a, b in zip(first, second)], level)
-    return Difference(found.mean, found.low, found.high)
+    found = summarise([a - b for a, b in zip(first, second)], level_of_each(comparisons, level))
+    return Difference(found.mean, found.low, found.high, found.count)
 
 
 def runs_needed(gap: float, deviation: float) -> int:
     """Runs of each of two recipes that show a true difference, if it is there, four times out of five.
 
+    For runs that share nothing; where they share seeds, see `pairs_needed`.
     Shown means: the interval of `difference` leaves 0 out. Guenther's correction (1981) of the normal approximation,
     and for few runs, where that promises too much, what simulations of Welch's interval say.
 
@@ -200,20 +240,52 @@ def runs_needed(gap: float, deviation: float) -> int:
     Raises:
         ValueError: no gap, or a deviation that is negative or, as that of a single run, no number.
     """
-    if gap == 0 or not deviation >= 0:
-        raise ValueError(f"need a gap other than 0 and a deviation >= 0, got {gap} and {deviation}")
+    _check_planned(gap, deviation)
     few = next((runs for runs in SHOWN_BY_FEW if gap_shown(runs, deviation) <= abs(gap)), None)
     return few or max(max(SHOWN_BY_FEW) + 1, math.ceil(2 * (REACH * deviation / gap) ** 2 + DECIDES**2 / 4))
+
+
+def pairs_needed(gap: float, deviation: float, comparisons: int = 1) -> int:
+    """Pairs of runs that show a true difference, if it is there, four times out of five.
+
+    Shown means: the interval of `paired_difference` leaves 0 out. Its t then has a noncentral t distribution.
+
+    Args:
+        gap: the true mean of the differences.
+        deviation: of the differences, in the same unit; not that between runs of one recipe.
+        comparisons: as in `level_of_each`.
+
+    Raises:
+        ValueError: as in `runs_needed`.
+    """
+    _check_planned(gap, deviation)
+    tail = 0.5 + level_of_each(comparisons) / 2
+    reach = NormalDist().inv_cdf(tail) + NormalDist().inv_cdf(0.8)
+    pairs = max(FEWEST, math.floor((reach * deviation / gap) ** 2))  # as if the deviation were known: too few
+    while deviation and _missed(pairs, abs(gap) / deviation, tail) > 0.2:
+        pairs += 1
+    return pairs
+
+
+def _missed(pairs: int, gap: float, tail: float) -> float:
+    """How often so many pairs leave a gap, in deviations of the differences, undecided."""
+    freedom = pairs - 1
+    return float(stats.nct.cdf(stats.t.ppf(tail, freedom), freedom, math.sqrt(pairs) * gap))
+
+
+def _check_planned(gap: float, deviation: float) -> None:
+    if gap == 0 or not deviation >= 0:
+        raise ValueError(f"need a gap other than 0 and a deviation >= 0, got {gap} and {deviation}")
 
 
 def gap_shown(runs: int, deviation: float) -> float:
     """The smallest true difference that so many runs of each recipe show four times out of five; see `runs_needed`.
 
     Raises:
-        ValueError: fewer than two runs.
+        ValueError: fewer than three runs.
     """
-    if runs < 2:
-        raise ValueError(f"one run has no spread; give at least 2 runs, not {runs}")
+    if runs < FEWEST:
+        raise ValueError(f"fewer than {FEWEST} runs decide nothing; give at least {FEWEST}, not {runs}")
     return deviation * (SHOWN_BY_FEW.get(runs) or REACH * math.sqrt(2 / (runs - DECIDES**2 / 4)))
 
 
@@ -243,7 +315,7 @@ def pairing(first: np.ndarray, second: np.ndarray, level: float = 0.95) -> Pairi
     p = min(1.0, 2 * tail / 2**split)
     share = _lowest_share(won, split, 0.5 - level / 2), 1 - _lowest_share(lost, split, 0.5 - level / 2)
     low, high = ((2 * end - 1) * split / count for end in share)
-    return Pairing(*cells, p, Difference(lead / count, low, high))
+    return Pairing(*cells, p, Difference(lead / count, low, high, count))
 
 
 def _lowest_share(hits: int, count: int, tail: float) -> float:
@@ -283,11 +355,6 @@ def judged(row: Mapping[str, Any]) -> float:
 def epoch_reaching(history: Sequence[Mapping[str, Any]], accuracy: float) -> int | None:
     """The first epoch whose judged test accuracy is at least `accuracy`, counted from 1; None where there is none."""
     return next((number for number, row in enumerate(history, 1) if judged(row) >= accuracy), None)
-
-
-def epoch_seconds(history: Sequence[Mapping[str, Any]]) -> float:
-    """Median wall time of a run's epochs, tests included: they are the same work, but a machine may have had other."""
-    return median(row["seconds"] for row in history)
 
 
 def seconds_to(history: Sequence[Mapping[str, Any]], accuracy: float) -> float | None:

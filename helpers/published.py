@@ -104,6 +104,16 @@ class FullRun:
         return self.facts["test_accuracy"]
 
     @property
+    def weights(self) -> str:
+        """Which weights that accuracy is of: "averaged" or "raw"."""
+        return self.facts["weights"]
+
+    @property
+    def seconds(self) -> float:
+        """The time of the run, at the pace of its median epoch; the wall time of its record may hold other work."""
+        return runs.run_seconds(self.history)
+
+    @property
     def best(self) -> float:
         """Test accuracy of the best epoch, which was chosen on the test set: only to compare with claims that were."""
         return self.facts["best_test_accuracy"]
@@ -136,12 +146,17 @@ def by_recipe(given: list[FullRun]) -> dict[str, list[FullRun]]:
 
 def read_published(images: Path = IMAGES) -> dict[Key, FullRun]:
     """The runs of results.csv with their curves and answers, by data set, recipe and seed."""
-    curves: dict[Key, list[Row]] = {}
-    for row in read_table(images / "curves.csv"):
-        curves.setdefault(key_of(row), []).append({name: row[name] for name in row if name not in KEY})
     answers = read_answers(images / "predictions.npz")
-    rows = {key_of(row): row for row in read_table(images / "results.csv")}
-    return {key: FullRun(row, curves.get(key, []), answers.get(key)) for key, row in rows.items()}
+    return assembled(read_table(images / "results.csv"), read_table(images / "curves.csv"), answers)
+
+
+def assembled(rows: list[Row], curves: list[Row], answers: Mapping[Key, Answers]) -> dict[Key, FullRun]:
+    """Runs by data set, recipe and seed, from the typed rows of results.csv and curves.csv, and their answers."""
+    histories: dict[Key, list[Row]] = {}
+    for row in curves:
+        histories.setdefault(key_of(row), []).append({name: row[name] for name in row if name not in KEY})
+    facts = {key_of(row): row for row in rows}
+    return {key: FullRun(row, histories.get(key, []), answers.get(key)) for key, row in facts.items()}
 
 
 def read_store(root: Path | None = None) -> dict[Key, FullRun]:

@@ -7,6 +7,7 @@ import pytest
 
 from helpers import ablations, recipes
 from helpers.ablations import worded
+from helpers.comparisons import pairs_needed
 from helpers.published import FullRun, flat
 from helpers.recipes import FIELDS
 
@@ -14,12 +15,11 @@ CUTOUT = json.dumps([{"transform": "PadCrop", "padding": 4}, {"transform": "Cuto
 CROP = json.dumps([{"transform": "PadCrop", "padding": 4}])
 
 
-def run(accuracy, seed=0, dataset="cifar10", raw=None, name="davidnet-onecycle-plus", **changes):
+def run(accuracy, seed=0, dataset="cifar10", name="davidnet-onecycle-plus", **changes):
     """A full run that is nothing but its facts."""
     recipe = recipes.get(name, changes)
     record = {"recipe": recipe.to_dict(), "dataset": dataset, "profile": "full", "seed": seed}
-    record |= {"test_accuracy": accuracy, "raw_test_accuracy": raw if raw is not None else accuracy - 0.01}
-    record |= {"weights": "averaged" if recipe.ema_epochs else "raw"}
+    record |= {"test_accuracy": accuracy, "weights": "averaged" if recipe.ema_epochs else "raw"}
     return FullRun(flat(record), [])
 
 
@@ -34,12 +34,28 @@ def test_seeds_of_both_are_paired_and_the_others_left_out():
     assert one.seeds == (0, 1) and one.without == (0.94, 0.95) and one.with_it == (0.90, 0.93)
     assert one.differences == pytest.approx([-0.04, -0.02]) and one.effect.value == pytest.approx(-0.03)
     assert [side.mean for side in one.summaries] == pytest.approx([0.945, 0.915])
+    assert one.effect.verdict == "undecided" and one.pairs_needed(0.01) is None  # two pairs are too few
 
 
-def test_the_average_costs_no_run_of_its_own():
-    one = found(run(0.94, 0, raw=0.92), run(0.95, 3, raw=0.94))["davidnet-onecycle-plus", "raw weights, no average"]
-    assert one.seeds == (0, 3) and one.differences == pytest.approx([-0.02, -0.01])
-    assert found(run(0.9, name="davidnet-onecycle")) == {}
+def test_a_run_s_raw_weights_are_no_change_and_other_weights_are_named():
+    assert found(run(0.94, 0), run(0.95, 3)) == {}
+    (one,) = found(run(0.94), run(0.93, ema_epochs=0.0)).values()
+    assert one.change.endswith(" → 0") and one.weights == ("averaged", "raw")
+
+
+def test_changes_that_can_be_decided_share_the_level():
+    """Of three changes two have the pairs to decide, so each interval is that of 97.5 %."""
+    whole = [run(value, seed) for seed, value in enumerate((0.94, 0.942, 0.944))]
+    smooth = [run(value, seed, label_smoothing=0.0) for seed, value in enumerate((0.93, 0.931, 0.932))]
+    narrow = [run(value, seed, width=32) for seed, value in enumerate((0.939, 0.942, 0.945))]
+    all_found = found(*whole, *smooth, *narrow, run(0.9, 0, max_lr=0.1))
+    assert len(all_found) == 3 and {one.comparisons for one in all_found.values()} == {2}
+    one = all_found["davidnet-onecycle-plus", "label_smoothing 0.2 → 0"]  # −1, −1.1 and −1.2 points
+    half = 6.205347 * 0.001 / math.sqrt(3)  # t of two degrees of freedom, 97.5 %
+    assert (one.effect.low, one.effect.high) == pytest.approx((-0.011 - half, -0.011 + half), abs=1e-8)
+    assert one.effect.verdict == "second" and one.pairs_needed(0.01) == 3
+    undecided = all_found["davidnet-onecycle-plus", "width 64 → 32"]  # −0.1, 0 and 0.1 points
+    assert undecided.effect.verdict == "undecided" and undecided.pairs_needed(0.002) == pairs_needed(0.002, 0.001, 2)
 
 
 def test_one_run_of_each_has_no_interval():
@@ -54,19 +70,17 @@ def test_a_changed_recipe_may_be_a_base_itself():
     keys = list(found(run(0.94), narrow, run(0.86, width=16, logit_scale=1.0)))
     base = "davidnet-onecycle-plus"
     assert keys == [
-        (base, "raw weights, no average"),
         (base, "width 64 → 16"),
-        (f"{base}+width=16", "raw weights, no average"),
         (f"{base}+width=16", "logit_scale 0.125 → 1"),
     ]
 
 
 def test_two_changes_two_variants_and_two_data_sets_are_no_ablations():
     plus = run(0.94)
-    assert len(found(plus, run(0.9, width=16, label_smoothing=0.0))) == 1  # that of the average
+    assert len(found(plus, run(0.9, width=16, label_smoothing=0.0))) == 0
     assert len(found(run(0.9, max_lr=0.2), run(0.8, max_lr=0.3))) == 0
-    assert len(found(plus, run(0.9, max_lr=0.2, dataset="shapes10"))) == 1
-    assert len(found(plus, run(0.9, seed=1, max_lr=0.2))) == 1
+    assert len(found(plus, run(0.9, max_lr=0.2, dataset="shapes10"))) == 0
+    assert len(found(plus, run(0.9, seed=1, max_lr=0.2))) == 0
 
 
 def test_two_named_recipes_count_if_one_field_differs():

@@ -103,11 +103,11 @@ def test_the_four_parts_of_a_pairing_fill_the_bar():
 
 
 def test_effects_tell_decided_from_undecided():
-    effects = {"a": Difference(-0.02, -0.03, -0.01), "b": Difference(0.01, -0.01, 0.03)}
-    effects["c"] = Difference(0.0, math.nan, math.nan)
-    ax = comparison_plots.plot_effects(effects, {"a": [-0.02, -0.02], "b": [0.0, 0.02], "c": [0.0]}, "Title")
+    effects = {"a": Difference(-0.02, -0.03, -0.01, 3), "b": Difference(0.01, -0.01, 0.03, 2)}
+    effects["c"] = Difference(0.0, math.nan, math.nan, 1)
+    ax = comparison_plots.plot_effects(effects, {"a": [-0.02] * 3, "b": [0.0, 0.02], "c": [0.0]}, "Title")
     bars = [line for line in ax.lines if line.get_linewidth() == 7]
     assert [list(bar.get_xdata()) for bar in bars] == [[-3, -1], [-1, 3]]
     assert bars[0].get_color() != bars[1].get_color()
     assert points(ax, "|") == [(-2, 0), (1, 1), (0, 2)]
-    assert row_labels(ax) == ["a, n = 2", "b, n = 2", "c, n = 1"]
+    assert row_labels(ax) == ["a, n = 3", "b, n = 2", "c, n = 1"]

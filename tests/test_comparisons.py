@@ -70,13 +70,56 @@ def test_differences_agree_with_scipy(first, second):
 
 
 def test_verdicts():
-    assert Difference(0.02, 0.01, 0.03).verdict == "first"
-    assert Difference(-0.02, -0.03, -0.01).verdict == "second"
-    assert Difference(0.02, -0.01, 0.05).verdict == "undecided"
+    assert Difference(0.02, 0.01, 0.03, 3).verdict == "first"
+    assert Difference(-0.02, -0.03, -0.01, 3).verdict == "second"
+    assert Difference(0.02, -0.01, 0.05, 3).verdict == "undecided"
     alone = comparisons.difference([0.94], [0.93, 0.92])
     assert alone.verdict == "undecided" and str(alone) == "+1.50 points (too few runs for an interval)"
-    assert str(Difference(0.002, -0.001, 0.005)) == "+0.20 points (-0.10 to +0.50)"
-    assert comparisons.difference([0.9, 0.9], [0.8, 0.8]).verdict == "first"
+    assert str(Difference(0.002, -0.001, 0.005, 5)) == "+0.20 points (-0.10 to +0.50)"
+
+
+@pytest.mark.parametrize("compare", [comparisons.difference, comparisons.paired_difference])
+def test_two_runs_decide_nothing_even_where_they_agree(compare):
+    found = compare([0.9, 0.9], [0.8, 0.8])
+    assert (found.low, found.high) == pytest.approx((0.1, 0.1)) and found.count == 2 and found.verdict == "undecided"
+    assert compare([0.9, 0.9, 0.9], [0.8, 0.8, 0.8]).verdict == "first"
+    assert compare([0.9, 0.9, 0.9], [0.9, 0.9, 0.9]).verdict == "undecided"  # the interval is 0 alone
+
+
+def test_the_side_with_fewer_runs_counts():
+    found = comparisons.difference([0.9, 0.9001, 0.9002, 0.9003], [0.8, 0.8001])
+    assert found.low > 0 and found.count == 2 and found.verdict == "undecided"
+    assert comparisons.difference([0.9, 0.9001, 0.9002], [0.8, 0.8001, 0.8002, 0.8003]).count == 3
+    assert comparisons.share_difference(wilson(56, 70), wilson(48, 80)).count == 70
+
+
+def test_five_comparisons_at_95_percent_are_intervals_of_99():
+    assert comparisons.level_of_each(5) == pytest.approx(0.99) and comparisons.level_of_each(1) == 0.95
+    assert comparisons.level_of_each(2, 0.9) == pytest.approx(0.95)
+    with pytest.raises(ValueError, match="at least this one comparison, not 0"):
+        comparisons.level_of_each(0)
+
+
+def test_a_correction_widens_to_student_s_t_of_its_level():
+    gaps = [0.03, 0.01, 0.02, 0.02, 0.02]  # mean 0.02, deviation √(0.0002 / 4), error √(0.00005 / 5)
+    found = comparisons.paired_difference(gaps, [0.0] * 5, comparisons=5)
+    half = 4.604095 * math.sqrt(0.00001)  # t of four degrees of freedom, 99 %
+    assert (found.low, found.high) == pytest.approx((0.02 - half, 0.02 + half), abs=1e-8)
+    first, second = [0.90, 0.91, 0.92], [0.89, 0.86, 0.88]
+    one, corrected = comparisons.difference(first, second), comparisons.difference(first, second, comparisons=5)
+    expected = stats.ttest_ind(first, second, equal_var=False).confidence_interval(0.99)
+    assert (corrected.low, corrected.high) == pytest.approx((expected.low, expected.high), abs=1e-7)
+    assert corrected.low < one.low < one.high < corrected.high
+
+
+def test_near_misses_among_five_do_not_survive_the_correction():
+    half = {1: 2.776445, 5: 4.604095}  # t of four degrees of freedom, at 95 and at 99 %
+    gaps = np.array([-2, -1, 0, 1, 2]) * math.sqrt(2)  # deviation √5, so that the error is 1
+    for middle, decided in ((-5, (True, True)), (-4, (True, False)), (-2, (False, False))):
+        for count, expected in zip((1, 5), decided):
+            found = comparisons.paired_difference(gaps + middle, np.zeros(5), comparisons=count)
+            assert found.high == pytest.approx(middle + half[count], abs=1e-5)
+            assert (found.verdict == "second") == expected
 
 
 def test_pairs_share_what_they_share():
@@ -106,7 +149,7 @@ def test_runs_needed_have_the_power_and_hardly_more(gap, deviation):
     assert comparisons.runs_needed(-gap, deviation) == runs
 
 
-@pytest.mark.parametrize("runs", [2, 3, 4, 5, 6, 7, 8, 20])
+@pytest.mark.parametrize("runs", [3, 4, 5, 6, 7, 8, 20])
 def test_the_gap_shown_is_shown_four_times_out_of_five(runs):
     assert power_of(runs, comparisons.gap_shown(runs, 0.15), 0.15) == pytest.approx(0.8, abs=0.02)
 
@@ -115,19 +158,48 @@ def test_the_gap_shown_is_shown_four_times_out_of_five(runs):
 def test_the_gap_shown_is_the_reverse_of_the_runs_needed(gap, deviation):
     runs = comparisons.runs_needed(gap, deviation)
     assert comparisons.gap_shown(runs, deviation) <= gap * (1 + 1e-9)
-    if runs > 2:
+    if runs > 3:
         assert comparisons.gap_shown(runs - 1, deviation) > gap * (1 - 1e-9)
 
 
 @pytest.mark.parametrize("gap, deviation", [(0, 0.1), (0.1, -1), (0.1, comparisons.summarise([0.9]).deviation)])
 def test_runs_needed_refuses_no_gap_and_no_spread(gap, deviation):
-    with pytest.raises(ValueError, match="need a gap other than 0 and a deviation >= 0"):
-        comparisons.runs_needed(gap, deviation)
+    for needed in (comparisons.runs_needed, comparisons.pairs_needed):
+        with pytest.raises(ValueError, match="need a gap other than 0 and a deviation >= 0"):
+            needed(gap, deviation)
 
 
-def test_one_run_shows_nothing():
-    with pytest.raises(ValueError, match="give at least 2 runs, not 1"):
-        comparisons.gap_shown(1, 0.1)
+@pytest.mark.parametrize("runs", [1, 2])
+def test_fewer_than_three_runs_show_nothing(runs):
+    with pytest.raises(ValueError, match=f"give at least 3, not {runs}"):
+        comparisons.gap_shown(runs, 0.1)
+    assert comparisons.runs_needed(100, 0.1) == comparisons.pairs_needed(100, 0.1) == 3
+
+
+@pytest.mark.parametrize(
+    "gap, deviation, pairs", [(0.5, 1, 34), (0.8, 1, 15), (-0.2, 0.25, 15), (1, 0.5, 5), (1, 0, 3)]
+)
+def test_pairs_needed_are_those_of_tables(gap, deviation, pairs):
+    """Cohen's d of the differences 0.5, 0.8 and 2 need 34, 15 and 5 pairs (two-sided t-test, power 0.8)."""
+    assert comparisons.pairs_needed(gap, deviation) == pairs
+
+
+@pytest.mark.parametrize("gap, comparisons_made", [(0.1, 1), (0.2, 1), (0.2, 5), (0.5, 5)])
+def test_pairs_needed_have_the_power_and_hardly_more(gap, comparisons_made):
+    def shown(pairs):
+        draws = np.random.default_rng(pairs).normal(gap, 0.15, (40_000, pairs))
+        reach = stats.t.ppf(1 - 0.025 / comparisons_made, pairs - 1)
+        return (draws.mean(1) * math.sqrt(pairs) / draws.std(1, ddof=1) > reach).mean()
+
+    pairs = comparisons.pairs_needed(gap, 0.15, comparisons_made)
+    assert shown(pairs) > 0.79 and (pairs == 3 or shown(pairs - 1) < 0.81)
+
+
+def test_pairs_that_share_their_luck_need_fewer_runs():
+    luck = np.array([-0.02, -0.01, 0.0, 0.01, 0.02])
+    first, second = 0.94 + luck, 0.93 + luck + np.array([0.002, -0.002, 0.0, 0.002, -0.002])
+    apart, together = (comparisons.summarise(v).deviation for v in (first, first - second))
+    assert comparisons.pairs_needed(0.01, together) == 3 < comparisons.runs_needed(0.01, apart)
 
 
 def test_arrays_are_runs_too_and_what_is_no_number_is_not():

@@ -126,7 +126,7 @@ def test_a_skipped_step_changes_no_weight_and_no_momentum_and_all_else_moves_on(
     assert state.scaler.get_scale() == 32.0 and state.scaler._get_growth_tracker() == 0
     plan = one_cycle_plan(STEPS, recipe.peak, recipe.min_lr, recipe.max_lr).tolist()
     assert [lr for lr, _ in state.steps] == plan[: before + 1] and state.lr == plan[before + 1]
-    decay = (1 + before) / (10 + before)
+    decay = (1 + before) / (2 + before)
     assert state.averaged.updates == before + 1
     for name, value in state.averaged.module.state_dict().items():
         if value.is_floating_point():

@@ -17,7 +17,6 @@ from nbformat.v4 import new_code_cell, new_output
 
 from helpers.archive import collect_curves, collect_runs, merge
 from helpers.regenerate import batch, cli
-from helpers.regenerate import publish as publish_module
 from helpers.regenerate.outputs import figures, headline, published, stamped, without_folders
 from helpers.regenerate.publish import BYTES_OF, PublishError, publish, run_time
 
@@ -209,7 +208,7 @@ def test_a_training_that_ends_while_runs_are_read_is_not_half_published(tree, mo
         return merge(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(publish_module, "merge", meanwhile)
+        patch.setattr("helpers.archive.merge", meanwhile)
         with pytest.raises(PublishError, match="a training ended meanwhile; publish again"):
             tree()
     after = contents(tree.root / "images") if (tree.root / "images").exists() else {}
@@ -308,10 +307,12 @@ def finish_run(root, seed, accuracy, profile="full", recipe="davidnet-onecycle",
     folder = root / "cifar10" / profile / recipe / f"seed-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     made = {"name": recipe, "net": "davidnet", "width": 64, "epochs": epochs, "transforms": [1], "claim": None}
+    made["overridden"] = []
     record = {"recipe": made, "dataset": "cifar10", "profile": profile, "seed": seed, "test_accuracy": accuracy}
     record |= {"best_test_accuracy": accuracy, "seconds": 60.0, "device": "cpu", "weights": "raw"}
+    record |= {"train_accuracy": accuracy}
     (folder / "record.json").write_text(json.dumps(record | {"versions": {"torch": "2"}, "decides_on": None}))
-    (folder / "history.csv").write_text(f"epoch,test_accuracy\n1,0.5\n2,{accuracy}\n")
+    (folder / "history.csv").write_text(f"epoch,test_accuracy,seconds\n1,0.5,30.0\n2,{accuracy},30.0\n")
     said = {"predicted": np.zeros(4, np.uint8), "confidence": np.ones(4, np.float16), "labels": np.zeros(4, np.uint8)}
     np.savez(folder / "test_answers.npz", **said)
 

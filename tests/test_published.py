@@ -14,7 +14,7 @@ from helpers import answers, published, recipes
 from helpers.profiles import PROFILES
 from helpers.regenerate.consistency import disagreements
 from helpers.regenerate.publish import PublishError, data, publish_data
-from helpers.regenerate.tables import ablations_table, profiles_table, results_table
+from helpers.regenerate.tables import ablations_table, profiles_table, results_table, short_device
 
 ROOT = Path(__file__).resolve().parent.parent
 MARKED = ("notebooks", "results", "ablations", "profiles")
@@ -186,29 +186,57 @@ def cells(table, name):
 
 
 def test_the_table_tells_every_recipe_and_what_was_not_run(once):
-    table = results_table(published.read_table(once / "images/results.csv"))
+    table = results_table(published.read_published(once / "images").values())
     assert re.findall(r"^\| `([^`]+)`", table, re.MULTILINE) == list(recipes.RECIPES)
     rows = published.read_published(once / "images")
     mean = 50 * sum(rows["cifar10", "davidnet-onecycle-plus", seed].accuracy for seed in (0, 1))
     plus = cells(table, "davidnet-onecycle-plus")
     assert plus[1:3] == ["davidnet, 2", "2"] and plus[3].startswith(f"{mean:.2f} ± ") and "(n = 2, " in plus[3]
-    assert plus[3].endswith("averaged weights") and plus[5] == "" and plus[6] == "nothing"
+    raw = 50 * sum(rows["cifar10", "davidnet-onecycle-plus", seed].facts["raw_test_accuracy"] for seed in (0, 1))
+    assert f", averaged weights; raw {raw:.2f} ± " in plus[3] and plus[6] == "" and plus[7] == "nothing"
     theirs = cells(table, "published-b1")
-    assert theirs[3].endswith("% (one run), raw weights") and theirs[6] == "test images"
-    assert theirs[4].startswith("best 91.86 %, last 91.61 % (its net") and theirs[5].endswith("(one run)")
-    assert cells(table, "published-c")[2:4] == ["0", "not run"]
-    assert cells(table, "published-e-step")[4] == "best 87.70 %, last 87.51 %"
+    assert theirs[3].endswith("% (one run), raw weights") and theirs[7] == "test images"
+    assert theirs[5].startswith("best 91.86 %, last 91.61 % (its net") and theirs[6].endswith("(one run)")
+    assert cells(table, "published-c")[2:5] == ["0", "not run", ""]
+    assert cells(table, "published-e-step")[5] == "best 87.70 %, last 87.51 %"
+    for name in ("davidnet-onecycle-plus", "published-b1"):
+        facts = rows["cifar10", name, 0].facts
+        assert "%" in cells(table, name)[4] and cells(table, name)[9] == short_device(facts["device"])
+
+
+def test_a_run_s_time_is_its_epochs_at_the_pace_of_the_median_one():
+    """Three epochs of 10, 900 and 12 s: the machine was busy during one; 36 s, not 922."""
+    facts = {"dataset": "cifar10", "profile": "full", "recipe": "published-b1", "seed": 0, "net": "resnet18"}
+    facts |= {"epochs": 3, "decides_on": "test", "weights": "raw", "device": "cpu (A, 2 threads), bf16"}
+    facts |= {"test_accuracy": 0.9, "best_test_accuracy": 0.9, "train_accuracy": 0.95, "seconds": 922.0}
+    run = published.FullRun(facts, [{"seconds": seconds} for seconds in (10.0, 900.0, 12.0)])
+    assert run.seconds == 36.0
+    row = cells(results_table([run]), "published-b1")
+    assert row[4] == "95.00 % (one run)" and row[8:] == ["36 s", "A, 2 threads, bf16"]
+
+
+@pytest.mark.parametrize(
+    "told, short",
+    [
+        ("cpu (AMD EPYC, 2 threads), bf16", "AMD EPYC, 2 threads, bf16"),
+        ("cuda (NVIDIA T4 (TM)), fp16, then cpu (A, 1 thread), fp32", "NVIDIA T4 (TM), fp16, then A, 1 thread, fp32"),
+        ("cpu", "cpu"),
+    ],
+)
+def test_devices_in_short(told, short):
+    assert short_device(told) == short
 
 
 def test_an_ablation_stands_below_its_recipe_and_other_data_sets_nowhere():
     row = {"dataset": "cifar10", "profile": "full", "recipe": "davidnet-onecycle-plus+ema_epochs=0", "seed": 0}
     row |= {"net": "davidnet", "epochs": 24, "decides_on": None, "test_accuracy": 0.93, "best_test_accuracy": 0.93}
-    row |= {"seconds": 3600, "device": "cpu", "weights": "raw"}
-    table = results_table([row, {**row, "dataset": "shapes10", "recipe": "x"}, {**row, "profile": "quick"}])
+    row |= {"train_accuracy": 0.97, "device": "cpu", "weights": "raw"}
+    others = {**row, "dataset": "shapes10", "recipe": "x"}, {**row, "profile": "quick"}
+    table = results_table([published.FullRun(facts, [{"seconds": 150.0}] * 24) for facts in (row, *others)])
     names = re.findall(r"^\| `([^`]+)`", table, re.MULTILINE)
     assert names.index(row["recipe"]) == names.index("davidnet-onecycle-plus") + 1 and "x" not in names
     assert cells(table, row["recipe"])[2:4] == ["1", "93.00 % (one run), raw weights"]
-    assert cells(table, row["recipe"])[7:] == ["1 h", "cpu"]
+    assert cells(table, row["recipe"])[8:] == ["1 h", "cpu"]
 
 
 def test_single_changes_have_a_table_of_their_own():
@@ -216,14 +244,17 @@ def test_single_changes_have_a_table_of_their_own():
         recipe = recipes.get("davidnet-onecycle-plus", changes)
         record = {"recipe": recipe.to_dict(), "dataset": "cifar10", "profile": "full", "seed": seed}
         record |= {"test_accuracy": accuracy, "raw_test_accuracy": accuracy, "weights": "averaged"}
-        return published.flat(record | {"decides_on": None, "seconds": 60, "device": "cpu"})
+        record |= {"decides_on": None, "device": "cpu", "train_accuracy": 0.97}
+        return published.FullRun(published.flat(record), [{"seconds": 1.0}])
 
-    rows = [row(0.94, 0), row(0.942, 1), row(0.93, 0, width=32), row(0.931, 1, width=32)]
-    table = ablations_table([*rows, {**row(0.5, 0, max_lr=0.1), "dataset": "shapes10"}])
-    raw, width = table.splitlines()[2:]
-    assert raw.startswith("| `davidnet-onecycle-plus` | raw weights, no average | 2 |")
-    assert "| width 64 → 32 | 2 | 94.10 ± 0.14 % (n = 2, " in width and "| -1.05 points (-1.69 to -0.41) |" in width
-    assert raw.endswith("| +0.00 points (+0.00 to +0.00), undecided |")
+    whole, narrow = zip(*[(row(0.94 + k / 500, k), row(0.93 + k / 1000, k, width=32)) for k in range(3)])
+    rows = [*whole, *narrow, *[row(0.94, k, max_lr=0.1) for k in range(2)]]
+    elsewhere = row(0.5, 0, max_lr=0.3)
+    elsewhere.facts["dataset"] = "shapes10"
+    rate, width = sorted(ablations_table([*rows, elsewhere]).splitlines()[2:])
+    assert "| width 64 → 32 | 3 | 94.20 ± 0.20 % (n = 3, " in width and ", averaged weights | 93.10 ± 0.10 %" in width
+    assert width.endswith(" | -1.10 points (-1.35 to -0.85) | 5 |")  # t 4.303, deviation 0.1, three pairs
+    assert "| max_lr 0.4 → 0.1 | 2 |" in rate and rate.endswith(", undecided | unknown |")
     assert "width" not in results_table(rows) and ablations_table([]) == "None was run yet."
 
 
@@ -275,7 +306,7 @@ def spoil_answers(path):
 SPOILT = {
     "a number in the README": (
         lambda root: (root / "README.md").write_text((root / "README.md").read_text().replace("(n = 2", "(n = 3")),
-        "README.md: its tables are not those of results.csv",
+        "README.md: its tables are not those of results.csv, curves.csv",
     ),
     "an accuracy in results.csv": (
         lambda root: edit_csv(root / "images/results.csv", lambda rows: rows[0].update(test_accuracy="0.99")),
@@ -287,7 +318,7 @@ SPOILT = {
     ),
     "a lost run": (
         lambda root: edit_csv(root / "images/results.csv", lambda rows: rows[1:]),
-        "curves.csv has cifar10/davidnet-onecycle-plus/0, results.csv has not",
+        "predictions.npz has cifar10/davidnet-onecycle-plus/0, results.csv has not",
     ),
     "lost answers": (lambda root: forget_answers(root / "images/predictions.npz"), "has no answers of it"),
     "wrong answers": (lambda root: spoil_answers(root / "images/predictions.npz"), "right, results.csv says"),

@@ -1,3 +1,4 @@
+import json
 import multiprocessing
 import os
 import platform
@@ -152,3 +153,12 @@ def test_a_file_that_cannot_be_replaced_is_told_with_those_that_are_new(tmp_path
     with pytest.raises(files.PartlyReplaced, match="cannot replace .*b .*new already: .*a$"):
         files.write_all({tmp_path / name: "new" for name in "abc"})
     assert (tmp_path / "a").read_text() == "new" and sorted(os.listdir(tmp_path)) == ["a", "b"]
+
+
+def test_the_time_of_a_run_is_its_epochs_at_the_pace_of_the_median_one(tmp_path, monkeypatch):
+    history = [{"seconds": seconds} for seconds in (10.0, 900.0, 12.0)]
+    assert runs.epoch_seconds(history) == 12 and runs.run_seconds(history) == 36 and runs.run_seconds([]) == 0
+    monkeypatch.setenv("HELPERS_RUNS_USED", str(tmp_path / "uses"))
+    record = {"dataset": "cifar10", "profile": "full", "recipe": {"name": "a"}, "seed": 0, "device": "cpu"}
+    runs.note_use(record, history)
+    assert json.loads((tmp_path / "uses").read_text())["seconds"] == 36

@@ -38,7 +38,7 @@ def finish(root, name, seed, accuracy, **other):
     folder.mkdir(parents=True)
     recipe = profiles.under(recipes.get(name), profiles.resolve_profile("smoke")).to_dict() | other
     (folder / "record.json").write_text(json.dumps({"recipe": recipe, "test_accuracy": accuracy, "seconds": 65.0}))
-    (folder / "history.csv").write_text("epoch\n1\n2\n")
+    (folder / "history.csv").write_text("epoch,seconds\n1,60.0\n2,3.0\n")
 
 
 def test_trains_what_is_missing_side_by_side_and_goes_on_after_a_failure(command, own_runs, capsys):
@@ -151,13 +151,20 @@ def test_a_child_that_was_killed_is_not_reported_by_its_progress_bar(tmp_path):
 
 def test_an_ended_child_is_gone_and_says_where_it_was(tmp_path):
     item = trainings.Training(PLUS, "x, seed 0", 0, 5, tmp_path)
-    (tmp_path / "history.csv").write_text("epoch\n1\n2\n")
+    (tmp_path / "history.csv").write_text("epoch,seconds\n1,60.0\n2,3.0\n")
     process = trainings.Process(item, [sys.executable, "-c", "import time; time.sleep(60)"], {}, tmp_path / "x.log")
     assert process.poll() is None
     assert process.state() == {"cell": 3, "cells": 5, "unit": "epoch"}
     result = process.stop("interrupted")
     assert process.process.poll() is not None
     assert (result.status, result.note, result.cells_run) == ("interrupted", "after epoch 2", 2)
+
+
+def test_the_time_of_a_training_is_its_epochs_at_the_pace_of_the_median_one(tmp_path):
+    item = trainings.Training(PLUS, "x, seed 0", 0, 3, tmp_path)
+    assert item.seconds() == 0
+    (tmp_path / "history.csv").write_text("epoch,seconds\n1,10.0\n2,900.0\n3,12.0\n")
+    assert item.seconds() == 36
 
 
 def test_a_plan_with_nothing_to_do_is_done(own_runs, capsys):

@@ -1,13 +1,12 @@
 """Whether the published files say the same: the README's results, results.csv, curves.csv, predictions.npz, weights."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from helpers.regenerate.tables import with_tables
+from helpers.regenerate.tables import Begun, with_tables
 
 TOLERANCE = 5e-4  # five images in ten thousand: another device rounds otherwise where a run was asked again
-Row = dict[str, Any]
 
 
 def disagreements(root: Path) -> list[str]:
@@ -19,25 +18,23 @@ def disagreements(root: Path) -> list[str]:
     from helpers import published  # here, since it loads torch
 
     images = root / "images"
-    rows = published.read_table(images / "results.csv")
-    found = list(_readme(root, rows))
     runs = published.read_published(images)
+    rows, curves = (published.read_table(images / f"{name}.csv") for name in ("results", "curves"))
+    begun = published.begun(curves, rows)
+    found = list(_readme(root, runs.values(), begun))
     for key, run in runs.items():
         found += [f"{'/'.join(map(str, key))}: {fault}" for fault in _run(run)]
     unknown = set(published.read_answers(images / "predictions.npz")) - set(runs)
     found += [f"predictions.npz has {'/'.join(map(str, key))}, results.csv has not" for key in sorted(unknown)]
-    found += _begun(images, rows)
+    found += _begun(begun)
     return found + list(_weights(images / "weights", runs))
 
 
-def _readme(root: Path, rows: list[Row]) -> Iterator[str]:
-    from helpers import published
-
+def _readme(root: Path, runs: Iterable[Any], begun: Begun) -> Iterator[str]:
     problems: list[str] = []
     text = (root / "README.md").read_text(encoding="utf-8")
-    curves = published.read_table(root / "images/curves.csv")
-    if with_tables(text, rows, problems, curves) != text:
-        yield "README.md: its tables are not those of results.csv and of the profiles; publish again"
+    if with_tables(text, runs, problems, begun) != text:
+        yield "README.md: its tables are not those of results.csv, curves.csv and the profiles; publish again"
     yield from problems
 
 
@@ -56,11 +53,11 @@ def _run(run: Any) -> Iterator[str]:
         yield f"predictions.npz has {run.answers.accuracy} right, results.csv says {facts['test_accuracy']}"
 
 
-def _begun(images: Path, rows: list[Row]) -> Iterator[str]:
+def _begun(begun: Begun) -> Iterator[str]:
     """Faults of the curves of runs under way: their recipe must be known, and not be over."""
-    from helpers import published, recipes
+    from helpers import recipes
 
-    for (name, seed), history in published.begun(published.read_table(images / "curves.csv"), rows).items():
+    for (name, seed), history in begun.items():
         if name not in recipes.RECIPES or len(history) >= recipes.RECIPES[name].epochs:
             yield f"curves.csv has {name}, seed {seed}, results.csv has not"
 

@@ -134,11 +134,12 @@ def _readme(root: Path, series: Mapping[str, Notebook], files: Mapping[Path, str
     text = (root / "README.md").read_text(encoding="utf-8")
     notebooks = table(COLUMNS, [_row(notebook, repository(root)) for notebook in series.values()])
     text = between(text, "notebooks", notebooks, problems)
-    paths = (root / "images/results.csv", root / "images/curves.csv")
     rows, curves = (
-        published.parse_table(files[path]) if path in files else published.read_table(path) for path in paths
+        published.parse_table(files[path]) if path in files else published.read_table(path)
+        for path in (root / "images/results.csv", root / "images/curves.csv")
     )
-    return with_tables(text, rows, problems, curves)
+    runs = published.assembled(rows, curves, {}).values()
+    return with_tables(text, runs, problems, published.begun(curves, rows))
 
 
 def _row(notebook: Notebook, repo: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The README's tables: results and ablations, made from results.csv alone, and what the profiles change."""
+"""The README's tables: results and ablations, made from results.csv and curves.csv, and what the profiles change."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,10 +11,14 @@ if TYPE_CHECKING:  # they load torch
     from helpers.published import FullRun
 
 COLUMNS = (
-    *("Recipe", "Net, epochs", "Runs", "Test accuracy, last epoch", "Published claim"),
+    *("Recipe", "Net, epochs", "Runs", "Test accuracy, last epoch", "Train accuracy", "Published claim"),
     *("Best epoch on test", "Decides on", "Time of a run", "Device"),
 )
-ABLATION = ("Recipe", "Change", "Seeds", "Without the change", "With it", "Difference, seed by seed")
+GAP = 0.002  # the difference whose pairs are counted
+ABLATION = (
+    *("Recipe", "Change", "Seeds", "Without the change", "With it", "Difference, seed by seed"),
+    f"Pairs that show {100 * GAP:g} points",
+)
 CHANGES = {  # fields of a profile in words, where they change anything
     "n_train": "{n_train:,} training images",
     "n_test": "{n_test:,} test images",
@@ -33,20 +37,22 @@ DECIDES = {
     "last batch": "its last training batch",
 }
 Row = Mapping[str, Any]
+Begun = Mapping[tuple[str, int], Sequence[Row]]
 
 
-def with_tables(readme: str, rows: Iterable[Row], problems: list[str], curves: Sequence[Row] = ()) -> str:
+def with_tables(readme: str, runs: "Iterable[FullRun]", problems: list[str], begun: Begun | None = None) -> str:
     """The README's text with fresh tables between their markers.
 
     Args:
         readme: the text.
-        rows: of results.csv, typed as `published.read_table` does.
-        curves: of curves.csv, for the runs that are under way.
+        runs: with their histories, as `published.assembled` makes them.
         problems: is told which markers are missing, and which runs of one name differ in their recipe.
+        begun: histories so far of runs that are under way, as `published.begun` finds them.
     """
-    rows = list(rows)
-    problems += mixed(rows)
-    tables = {"results": results_table(rows, curves), "ablations": ablations_table(rows), "profiles": profiles_table()}
+    runs = list(runs)
+    problems += mixed(runs)
+    results = results_table(runs, begun)
+    tables = {"results": results, "ablations": ablations_table(runs), "profiles": profiles_table()}
     for name, lines in tables.items():
         readme = between(readme, name, lines, problems)
     return readme
@@ -64,46 +70,41 @@ def between(text: str, name: str, content: str, problems: list[str]) -> str:
     return markers.sub(lambda found: f"{found[1]}\n{content}\n{found[2]}", text)
 
 
-def results_table(rows: Iterable[Row], curves: Sequence[Row] = ()) -> str:
+def results_table(runs: "Iterable[FullRun]", begun: Begun | None = None) -> str:
     """One line per recipe, in Markdown: what full runs on CIFAR-10 gave, beside what was claimed; or "not run".
 
-    Args:
-        curves: of curves.csv, typed; what they have of a recipe without a finished run is told as far as it has come.
-        rows: of results.csv, typed. Overridden recipes follow the recipe that they change; those of which
-            `ablations_table` tells are left to it.
+    Overridden recipes follow the recipe that they change; those of which `ablations_table` tells are left to it. Of a
+    recipe without a finished run, what has begun is told as far as it has come.
     """
     from helpers import ablations, published, recipes  # here, since they load torch
 
-    rows, order = list(rows), list(recipes.RECIPES)
-    full, begun = _full(rows), published.begun(list(curves), rows)
-    runs = {name: [run.facts for run in group] for name, group in published.by_recipe(full).items()}
+    full, order = _full(runs), list(recipes.RECIPES)
+    groups = published.by_recipe(full)
     told = {one.changed for one in ablations.ablations(full)} - set(order)
-    names = sorted({*order, *runs} - told, key=lambda name: (published.place(name, order), name))
-    return table(COLUMNS, [_line(name, runs.get(name, []), begun.get((name, 0), [])) for name in names])
+    names = sorted({*order, *groups} - told, key=lambda name: (published.place(name, order), name))
+    return table(COLUMNS, [_line(name, groups.get(name, []), (begun or {}).get((name, 0), ())) for name in names])
 
 
-def ablations_table(rows: Iterable[Row]) -> str:
-    """One line per single change of a recipe, in Markdown: what it did to the accuracy of full runs on CIFAR-10.
-
-    Args:
-        rows: of results.csv, typed.
-    """
+def ablations_table(runs: "Iterable[FullRun]") -> str:
+    """One line per single change of a recipe, in Markdown: what it did to the accuracy of full runs on CIFAR-10."""
     from helpers import ablations
 
     lines = []
-    for one in ablations.ablations(_full(rows)):
+    for one in ablations.ablations(_full(runs)):
         effect = f"{one.effect}, {one.effect.verdict}" if one.effect.verdict == "undecided" else str(one.effect)
-        lines.append([f"`{one.base}`", one.change, str(len(one.seeds)), *map(str, one.summaries), effect])
+        sides = [f"{side}, {weights} weights" for side, weights in zip(one.summaries, one.weights)]
+        needed = str(one.pairs_needed(GAP) or "unknown")
+        lines.append([f"`{one.base}`", one.change, str(len(one.seeds)), *sides, effect, needed])
     return table(ABLATION, lines) if lines else "None was run yet."
 
 
-def mixed(rows: Iterable[Row]) -> list[str]:
-    """What is wrong with rows of one recipe name whose recipes differ: a mean of them would be one of nothing."""
+def mixed(runs: "Iterable[FullRun]") -> list[str]:
+    """What is wrong with runs of one recipe name whose recipes differ: a mean of them would be one of nothing."""
     from helpers import published, recipes
 
     problems = []
-    for name, runs in published.by_recipe(_full(rows)).items():
-        values = {field: list(dict.fromkeys(str(run.facts.get(field)) for run in runs)) for field in recipes.FIELDS}
+    for name, group in published.by_recipe(_full(runs)).items():
+        values = {field: list(dict.fromkeys(str(run.facts.get(field)) for run in group)) for field in recipes.FIELDS}
         differing = "; ".join(f"{field}: {', '.join(found)}" for field, found in values.items() if len(found) > 1)
         if differing:
             problems.append(f"runs of {name} differ in their recipe ({differing}); train the older ones anew")
@@ -127,28 +128,40 @@ def _changes(profile: "Profile") -> str:
     return ", ".join(told).format(**vars(profile)) or "nothing"
 
 
-def _full(rows: Iterable[Row]) -> "list[FullRun]":
-    from helpers.published import FullRun
-
-    return [FullRun(row, []) for row in rows if (row["dataset"], row["profile"]) == ("cifar10", "full")]
+def _full(runs: "Iterable[FullRun]") -> "list[FullRun]":
+    return [run for run in runs if (run.facts["dataset"], run.facts["profile"]) == ("cifar10", "full")]
 
 
-def _line(name: str, runs: Sequence[Row], begun: Sequence[Row]) -> list[str]:
+def _line(name: str, runs: "Sequence[FullRun]", begun: Sequence[Row]) -> list[str]:
     from helpers import published, recipes
 
     recipe = recipes.RECIPES.get(name)
-    net, epochs = (runs[0]["net"], runs[0]["epochs"]) if runs else (recipe.net, recipe.epochs)
+    facts = [run.facts for run in runs]
+    net, epochs = (facts[0]["net"], facts[0]["epochs"]) if runs else (recipe.net, recipe.epochs)
     claim = published.CLAIMS.get(name)
     claimed = f"{claim} ({claim.note})" if claim and claim.note else str(claim or "")
     head = [f"`{name}`", f"{net}, {epochs}", str(len(runs))]
-    decides = runs[0]["decides_on"] if runs else recipe.decides_on
+    decides = facts[0]["decides_on"] if runs else recipe.decides_on
     if not runs:
-        return [*head, _so_far(name, begun), claimed, "", DECIDES[decides], "", ""]
-    best = _spread([run["best_test_accuracy"] for run in runs]) if claim else ""
-    accuracy = _spread([run["test_accuracy"] for run in runs]) + f", {runs[0]['weights']} weights"
-    seconds = sum(run["seconds"] for run in runs) / len(runs)
-    devices = "; ".join(sorted({run["device"] for run in runs}))
-    return [*head, accuracy, claimed, best, DECIDES[decides], in_words(seconds), devices]
+        return [*head, _so_far(name, begun), "", claimed, "", DECIDES[decides], "", ""]
+    train = _spread([fact["train_accuracy"] for fact in facts])
+    best = _spread([run.best for run in runs]) if claim else ""
+    seconds = sum(run.seconds for run in runs) / len(runs)
+    devices = "; ".join(sorted({short_device(fact["device"]) for fact in facts}))
+    return [*head, _accuracy(runs), train, claimed, best, DECIDES[decides], in_words(seconds), devices]
+
+
+def _accuracy(runs: "Sequence[FullRun]") -> str:
+    """The headline with its kind of weights; beside that of averaged ones the raw ones', to compare with raw."""
+    told = f"{_spread([run.accuracy for run in runs])}, {runs[0].weights} weights"
+    if runs[0].weights == "raw":
+        return told
+    return f"{told}; raw {_spread([run.facts['raw_test_accuracy'] for run in runs])}"
+
+
+def short_device(told: str) -> str:
+    """A record's device without its kind: "AMD EPYC, 2 threads, bf16" for "cpu (AMD EPYC, 2 threads), bf16"."""
+    return re.sub(r"\b(?:cpu|cuda|mps) \((.*?)\), ", r"\1, ", told)
 
 
 def _so_far(name: str, begun: Sequence[Row]) -> str:

@@ -60,6 +60,12 @@ class Training:
         except RunError as error:
             raise NotebookError(str(error)) from error
 
+    def seconds(self) -> float:
+        """Its time so far, at the pace of the median epoch."""
+        from helpers.runs import RunDirectory, run_seconds
+
+        return run_seconds(RunDirectory(self.folder).history() or [])
+
     def epochs_done(self) -> int:
         """Epochs in its history so far."""
         history = self.folder / "history.csv"
@@ -216,7 +222,7 @@ def closing_table(tasks: Iterable[Task], results: dict[str, Result]) -> str:
         item, record = task.notebook, task.notebook.record()
         result = results.get(item.key) or Result(item.name, "not started")
         accuracy = f"{record['test_accuracy']:.2%}" if record else result.note
-        seconds = in_words(record["seconds"]) if record else ""
+        seconds = in_words(item.seconds()) if record else ""
         rows.append([item.name, result.status, f"{item.epochs_done()}/{item.epochs}", seconds, accuracy])
         if record:
             found.setdefault(task.parameters["recipe"], []).append(record["test_accuracy"])

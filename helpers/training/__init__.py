@@ -89,7 +89,7 @@ def _train(setting: Setting, run: RunDirectory, hidden: bool) -> Fitted:
     with devices.seeded(setting.seed):
         state = TrainState(recipe, len(setting.dataset.classes), len(loader), setting.compute)
         checkpoints.resume(state, setting, run, checkpoint, hidden)
-        seconds_before = sum(row["seconds"] for row in state.history)
+        before = state.history[:]
         for epoch in range(len(state.history), recipe.epochs):
             row = _epoch(state, setting, loader, splits, epoch, hidden)
             checkpoints.keep(state, setting, run, row, makers)
@@ -98,7 +98,7 @@ def _train(setting: Setting, run: RunDirectory, hidden: bool) -> Fitted:
     run.write_test_answers(answers.of_logits(logits.numpy(), splits["test"].labels))
     record = checkpoints.make_record(setting, state, makers)
     run.write_record(record)
-    runs.note_use(record, seconds_before)
+    runs.note_use(record, before)
     return Fitted(_with_scale(state.best_model(), recipe.logit_scale), state.history, record)
 
 
@@ -150,7 +150,7 @@ def _finished(setting: Setting, run: RunDirectory, hidden: bool) -> Fitted:
         progress.say(progress.epoch_line(row, setting.recipe.epochs), hidden)
     made = f"on {record['date'][:10]} by torch {record['versions']['torch']}, commit {record['commit'] or 'unknown'}"
     progress.say(f"{setting.recipe.name}, seed {setting.seed}: trained before, {made}", hidden)
-    runs.note_use(record, record["seconds"])
+    runs.note_use(record, history)
     return Fitted(_with_scale(state.best_model(), setting.recipe.logit_scale), history, record)
 
 
