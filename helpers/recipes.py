@@ -10,6 +10,7 @@ from typing import Any
 from helpers import augment, models, schedules
 from helpers.augment import Cutout, Flip, GridDistortion, PadCrop, Rotate, VerticalFlip
 from helpers.checks import choice, number
+from helpers.literals import literal
 
 SCHEDULES = ("one-cycle", "plateau", "step")
 STATISTICS = ("dataset", "half", "per-image")
@@ -279,16 +280,18 @@ def get(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
     """Look up a recipe and change fields of it.
 
     Args:
-        name: a key of RECIPES.
+        name: a key of RECIPES, or the name of a changed one, such as "davidnet-onecycle+max_lr=0.2".
         overrides: fields to change, such as {"epochs": 3, "max_lr": 0.2}; they become part of the recipe's name, so
             that its runs are kept apart.
 
     Raises:
         ValueError: unknown recipe or field, or a value out of range; the message lists what is allowed.
     """
+    name, *named = name.split("+")
     if name not in RECIPES:
         raise ValueError(f"unknown recipe {name!r}; there are: {', '.join(RECIPES)}")
-    recipe, changes = RECIPES[name], dict(overrides or {})
+    told = (part.partition("=") for part in named)
+    recipe, changes = RECIPES[name], {field: literal(value) for field, _, value in told} | dict(overrides or {})
     unknown = [key for key in changes if key not in FIELDS]
     if unknown:
         raise ValueError(f"unknown field {', '.join(map(repr, unknown))}; overrides may set: {', '.join(FIELDS)}")

@@ -143,6 +143,13 @@ def test_cuts_can_be_overridden_from_json():
     assert recipes.from_dict(json.loads(json.dumps(changed.to_dict()))) == changed
 
 
+@given(st.floats(0.001, 0.9), st.integers(1, 99), st.booleans())
+def test_the_name_of_a_changed_recipe_leads_back_to_it(rate, epochs, nesterov):
+    changed = recipes.get("davidnet-onecycle", {"max_lr": rate, "epochs": epochs, "nesterov": nesterov})
+    assert recipes.get(changed.name) == changed
+    assert recipes.get(changed.name, {"epochs": 100}).epochs == 100
+
+
 def test_a_changed_published_recipe_claims_nothing():
     assert recipes.get("published-a", {"epochs": 1}).claim is None
 
@@ -150,6 +157,7 @@ def test_a_changed_published_recipe_claims_nothing():
 @pytest.mark.parametrize(
     "name, overrides, message",
     [
+        ("davidnet-onecycle+x", {}, "unknown field 'x'"),
         ("resnet50", {}, "unknown recipe 'resnet50'; there are: davidnet-onecycle, .*published-e-plateau"),
         ("davidnet-onecycle", {"lr": 1}, "unknown field 'lr'; overrides may set: net, .*max_lr"),
         ("davidnet-onecycle", {"name": "x"}, "unknown field 'name'"),

@@ -141,7 +141,7 @@ def test_committed_weights_reach_their_recorded_accuracy(net, cifar10):
     answers = published.read_answers(published.IMAGES / "predictions.npz")[
         facts["dataset"], facts["recipe"], facts["seed"]
     ]
-    setting = Setting.of(facts["recipe"].partition("+")[0], "cifar10", "full", facts["seed"])
+    setting = Setting.of(facts["recipe"], "cifar10", "full", facts["seed"])
     sample = np.arange(0, len(cifar10.test), 10)
     model = setting.compute.place(found.model)
     predicted = engine.predict(model, cifar10.test.take(sample), setting.normalize).argmax(1).numpy()
