@@ -1,11 +1,12 @@
 """The data behind the published figures, gathered from the run store: runs, epochs, answers, grids, sweeps, weights.
 
-It needs no more than a training does.
+python -m helpers.archive FOLDER writes them there; it needs no more than a training does.
 """
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +14,35 @@ if TYPE_CHECKING:  # they load torch
     from helpers.answers import Answers
     from helpers.runs import RunDirectory
 
+PART = 15_000_000  # bytes of a file that is carried from machine to machine
 Row = dict[str, Any]
 
 
 class PublishError(ValueError):
     """Something cannot be published as it is: the message lists all that is wrong, and says if anything was written."""
+
+
+def publish(folder: Path, runs_root: Path) -> None:
+    """Write the data of the run store's full runs into a folder, beside what it holds of others.
+
+    In other folders than images/, for which files must be small to be carried, long ones are split: NAME.0, NAME.1, …
+    """
+    from helpers import published
+    from helpers.files import write_all
+
+    written = data(folder, runs_root)
+    if folder != published.IMAGES:
+        written = dict(part for file in written.items() for part in parts(*file))
+    write_all(written)
+
+
+def parts(path: Path, content: str | bytes) -> Iterator[tuple[Path, str | bytes]]:
+    """A file as it is or, if it is long, in parts of at most PART bytes."""
+    if len(content) <= PART:
+        yield path, content
+        return
+    for number, begin in enumerate(range(0, len(content), PART)):
+        yield path.with_name(f"{path.name}.{number}"), content[begin : begin + PART]
 
 
 def data(folder: Path, runs_root: Path) -> dict[Path, str | bytes]:
@@ -96,10 +121,12 @@ def collect_begun(folder: Path, runs_root: Path) -> list[Row]:
 
 
 def collect_grid(runs_root: Path) -> list[Row]:
-    """One row per finished cell of a rate grid, see `rate_grid.row_of`."""
+    """One row per cell of a rate grid that has ended, well or diverged; see `rate_grid.row_of`."""
     from helpers import published, rate_grid, runs
 
-    records = (run.record() for run in runs.finished_runs(runs_root))
+    records = [run.record() for run in runs.finished_runs(runs_root)]
+    diverged = sorted(runs_root.glob("cifar10/full/*/seed-*/diverged.json"))
+    records += [runs.read_json(path, "delete it to train this cell anew") for path in diverged]
     cells = [record for record in records if record["profile"] == "full" and published.is_rehearsal(record["recipe"])]
     return [rate_grid.row_of(record) for record in cells]
 
@@ -219,3 +246,19 @@ def _read(path: Path) -> list[dict[str, str]]:
         return []
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def main() -> int:
+    """Command line; returns the exit status."""
+    from helpers import runs
+
+    try:
+        publish(Path(sys.argv[1]).resolve(), runs.runs_root())
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -12,7 +12,7 @@ import pytest
 from filelock import FileLock
 from fixture_runs import full_run
 
-from helpers import published, rate_grid, recipes
+from helpers import archive, published, rate_grid, recipes, runs
 from helpers.rate_grid import Grid
 from helpers.regenerate.tables import results_table
 from helpers.training import campaign
@@ -58,6 +58,7 @@ def trains(monkeypatch, trained):
     monkeypatch.setattr(campaign, "ORDER", ((PLUS, 0), (D, 0)))
     monkeypatch.setattr(rate_grid, "GRIDS", ())
     monkeypatch.setattr(campaign, "command", command)
+    monkeypatch.setattr(campaign, "publish", lambda folder: archive.publish(folder, runs.runs_root()))
     monkeypatch.setattr(campaign, "trials", lambda wanted: {campaign.kind(run.recipe): Pace(1.0, 0) for run in wanted})
     return started
 
@@ -186,7 +187,7 @@ def test_without_seconds_it_only_shows(trains, images, own_runs, capsys):
 
 def test_another_folder_begins_with_what_is_published_and_fits_into_small_files(trains, images, tmp_path, monkeypatch):
     monkeypatch.setattr(published, "IMAGES", images)
-    monkeypatch.setattr(campaign, "PART", 30_000)
+    monkeypatch.setattr(archive, "PART", 30_000)
     monkeypatch.setattr(campaign, "ORDER", ((D, 0),))
     Campaign(images, 60).train()
     monkeypatch.setattr(campaign, "ORDER", ((PLUS, 0), (D, 0)))
@@ -255,7 +256,25 @@ def alive(pid):
 
 
 def test_weights_in_parts_are_the_weights():
-    content = np.random.default_rng(0).bytes(3 * campaign.PART - 1)
-    found = dict(campaign.parts(published.IMAGES / "weights/net.safetensors", content))
+    content = np.random.default_rng(0).bytes(3 * archive.PART - 1)
+    found = dict(archive.parts(published.IMAGES / "weights/net.safetensors", content))
     assert [path.name for path in found] == [f"net.safetensors.{number}" for number in range(3)]
-    assert b"".join(found.values()) == content and max(map(len, found.values())) <= campaign.PART
+    assert b"".join(found.values()) == content and max(map(len, found.values())) <= archive.PART
+
+
+def test_publishing_is_a_program_of_its_own_and_says_what_fails(images, trained, own_runs, capsys):
+    shutil.copytree(trained, own_runs / f"cifar10/full/{PLUS}/seed-0")
+    campaign.publish(images)
+    assert set(published.read_published(images)) == {("cifar10", PLUS, 0)} and capsys.readouterr().out == ""
+    (own_runs / f"cifar10/full/{PLUS}/seed-0/record.json").write_text("{")
+    campaign.publish(images)
+    assert capsys.readouterr().out.startswith("not published: ")
+
+
+def test_it_needs_no_more_than_a_training_does(own_runs):
+    """A machine that only lends its GPU has torch, albumentations and little else."""
+    absent = ("matplotlib", "seaborn", "pandas", "papermill", "nbformat", "torch_lr_finder", "safetensors", "psutil")
+    script = f"import sys; sys.modules |= dict.fromkeys({absent!r}); from helpers.training import campaign as c;"
+    script += "c.publish(c.published.IMAGES.with_name('nowhere')); print(c.main([]))"
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert "published-d, seed 0" in told and told.endswith("0\n")

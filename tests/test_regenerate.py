@@ -325,13 +325,19 @@ def test_helper_sources_and_versions_are_part_of_the_fingerprint(tmp_path, monke
     (tmp_path / "colab.py").write_text("installing computes nothing")
     assert planning.helpers_digest(tmp_path) == first
     (tmp_path / "models.py").write_text("a = 2")
-    assert planning.helpers_digest(tmp_path) != first
+    second = planning.helpers_digest(tmp_path)
+    (tmp_path / "training").mkdir()
+    (tmp_path / "training/campaign.py").write_text("a = 3")
+    assert planning.helpers_digest(tmp_path) == second != first
+    (tmp_path / "training/fit.py").write_text("a = 3")
+    assert planning.helpers_digest(tmp_path) != second
     assert {"python", "torch", "numpy"} <= set(planning.versions())
 
 
 def test_every_module_left_out_of_the_fingerprint_exists():
     folder = fixtures.REPO / "helpers"
-    assert {path.stem for path in folder.glob("*.py")} >= set(planning.NOT_COMPUTING)
+    modules = [*folder.glob("*.py"), *folder.glob("training/*.py")]
+    assert {path.stem for path in modules} >= set(planning.NOT_COMPUTING)
 
 
 def test_an_output_that_was_deleted_is_made_again(runner):

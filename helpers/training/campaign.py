@@ -26,7 +26,7 @@ from typing import Any, TextIO
 import torch
 from filelock import FileLock, Timeout
 
-from helpers import archive, device_batches, devices, files, published, rate_grid, recipes, runs, weights
+from helpers import device_batches, devices, files, published, rate_grid, recipes, runs, weights
 from helpers.cores import cores
 from helpers.engine import TrainState, train_epoch
 from helpers.progress import EpochBar
@@ -44,7 +44,6 @@ ORDER = (
 )
 TRIAL_SECONDS = 60  # for all trials together
 CORES_EACH = 3  # of a training beside others: its own thread, and those that make its batches
-PART = 15_000_000  # bytes of a file of weights that is carried from machine to machine
 
 
 @dataclass(frozen=True)
@@ -284,7 +283,7 @@ class Campaign:
         self.under_way.remove(one)
         status = one.process.wait()
         if status == DIVERGED and one.run.cell:
-            enter_diverged(one.run, self.images)
+            note_diverged(one.run)
         elif status:
             self.left_alone.add(one.run.name)
             where = f"; see {one.log.name}" if one.log else ""
@@ -306,31 +305,20 @@ def side_by_side(memory: int) -> int:
 
 
 def publish(images: Path) -> None:
-    """Write what finished and unfinished runs have left into a folder of published data.
+    """Have what finished and unfinished runs have left written into a folder of published data, see `archive.publish`.
 
-    Beside other folders than images/, for which files must be small to be carried, weights are split into parts.
+    It stands above the trainings, so that it is called as a program and not imported.
     """
-    written = archive.data(images, runs.runs_root())
-    if images != published.IMAGES:
-        written = dict(part for file in written.items() for part in parts(*file))
-    files.write_all(written)
+    done = subprocess.run([sys.executable, "-m", "helpers.archive", str(images)], stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        print(f"not published: {(done.stderr.strip().splitlines() or ['it said nothing'])[-1]}", flush=True)
 
 
-def parts(path: Path, content: str | bytes) -> Iterator[tuple[Path, str | bytes]]:
-    """A file as it is or, if it is long, in parts of at most PART bytes: NAME.0, NAME.1, …"""
-    if len(content) <= PART:
-        yield path, content
-        return
-    for number, begin in enumerate(range(0, len(content), PART)):
-        yield path.with_name(f"{path.name}.{number}"), content[begin : begin + PART]
-
-
-def enter_diverged(run: Run, images: Path) -> None:
-    """Note in rate_grid.csv that a cell came to no accuracy."""
+def note_diverged(run: Run) -> None:
+    """Leave word in the run store that a cell came to no accuracy; it is entered when the grid is published."""
     made_by = {"device": devices.compute().describe(), **runs.provenance()}
     record = {"dataset": "cifar10", "profile": "full", "seed": run.seed, "recipe": run.recipe.to_dict(), **made_by}
-    path = images / "rate_grid.csv"
-    files.write_atomic(path, archive.merge(path, [rate_grid.row_of(record)]))
+    files.write_atomic(run.folder.path / "diverged.json", json.dumps(record, indent=2) + "\n")
 
 
 def overview(images: Path) -> str:
