@@ -32,7 +32,7 @@ from helpers.engine import TrainState, train_epoch
 from helpers.progress import EpochBar
 from helpers.recipes import Recipe
 from helpers.settings import Setting
-from helpers.training.__main__ import DIVERGED, asked, overrides_from
+from helpers.training.__main__ import DIVERGED, asked
 from helpers.training.__main__ import main as train_one
 
 DAVIDNETS = ("davidnet-onecycle", "davidnet-onecycle-plus")
@@ -70,10 +70,7 @@ class Run:
 
     def arguments(self) -> list[str]:
         """What `python -m helpers.training` is called with."""
-        base, values = self.recipe.name.partition("+")[0], self.recipe.to_dict()
-        settings = [f"{field}={json.dumps(values[field])}" for field in self.recipe.overridden]
-        asked = [base, "--dataset", "cifar10", "--profile", "full", "--seed", str(self.seed)]
-        return [*asked, *(part for setting in settings for part in ("--set", setting))]
+        return [self.recipe.name, "--dataset", "cifar10", "--profile", "full", "--seed", str(self.seed)]
 
 
 def needed(images: Path) -> list[Run]:
@@ -109,7 +106,7 @@ def decided(recipe: Recipe, images: Path) -> bool:
 
 def in_turn(images: Path, on_gpu: bool) -> list[Run]:
     """The runs to train, the next first: on a CPU those that were begun, on a GPU those of the slower net."""
-    waiting = [run for run in needed(images) if state(run, images).partition(" for")[0] != "done"]
+    waiting = [run for run in needed(images) if state(run, images) != "done"]
     waiting = [run for run in waiting if run.cell or decided(run.recipe, images)]
     return sorted(waiting, key=lambda run: run.recipe.net != "resnet18" if on_gpu else not run.epochs_done())  # stable
 
@@ -404,8 +401,7 @@ def _leave_with_parent(parent: int) -> None:
 
 def _tell_pace(arguments: list[str]) -> int:
     """Try the run that `python -m helpers.training` would train with these arguments, and print its pace as JSON."""
-    given = asked(arguments)
-    print(json.dumps(vars(trial(recipes.get(given.recipe, overrides_from(given.set))))))
+    print(json.dumps(vars(trial(recipes.get(asked(arguments).recipe)))))
     return 0
 
 
