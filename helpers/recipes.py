@@ -230,7 +230,7 @@ RECIPES = {
         ),
         Recipe(  # its page states no rates, but its figures do: the peak of .0077, where the accuracy of its range
             # test is highest, and an eighth of it at the end, along a cosine. Its code of that day: holes in every
-            # other image, and this deviation. Open: momentum and weight decay, .9 and none as in its range test
+            # other image, and this deviation. Momentum .9 without Nesterov and no weight decay are assumed
             name="published-d",
             net="davidnet",
             batch_size=512,
