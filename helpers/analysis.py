@@ -11,16 +11,11 @@ from helpers.answers import softmax
 
 @dataclass(frozen=True)
 class Share:
-    """A share counted on a sample, with the interval it leaves open for the truth.
-
-    Attributes:
-        hits, count: so many of so many.
-        low, high: ends of the Wilson interval, in [0, 1].
-    """
+    """A share counted on a sample, with the interval it leaves open for the truth."""
 
     hits: int
-    count: int
-    low: float
+    count: int  # hits and others
+    low: float  # ends of the 95 % Wilson interval, in [0, 1]
     high: float
 
     @property
@@ -34,15 +29,10 @@ class Share:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a net said about every image of a split.
+    """What a net said about every image of a split."""
 
-    Attributes:
-        probabilities: (N, K) float64, rows sum to 1.
-        labels: (N,) true classes.
-    """
-
-    probabilities: np.ndarray
-    labels: np.ndarray
+    probabilities: np.ndarray  # (N, K) float64, rows sum to 1
+    labels: np.ndarray  # (N,) true classes
 
     @property
     def predicted(self) -> np.ndarray:
@@ -67,17 +57,12 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two classes taken for each other.
+    """Two classes, by their indices, that were taken for each other."""
 
-    Attributes:
-        first, second: class indices; `first` is taken for `second` at least as often as the reverse.
-        there, back: images of `first` called `second`, and of `second` called `first`.
-    """
-
-    first: int
+    first: int  # is taken for `second` at least as often as the reverse
     second: int
-    there: int
-    back: int
+    there: int  # images of `first` called `second`
+    back: int  # images of `second` called `first`
 
     @property
     def total(self) -> int:
@@ -87,46 +72,25 @@ class Pair:
 
 @dataclass(frozen=True)
 class Mistake:
-    """One image whose class was missed.
+    """One image whose class was missed."""
 
-    Attributes:
-        index: its place in the split.
-        truth, predicted: class indices.
-        confidence: probability given to the predicted class, in [0, 1]; on_truth: to the true one.
-    """
-
-    index: int
+    index: int  # its place in the split
     truth: int
     predicted: int
-    confidence: float
-    on_truth: float
+    confidence: float  # probability given to the predicted class, in [0, 1]
+    on_truth: float  # probability given to the true class
 
 
 @dataclass(frozen=True)
 class Luck:
-    """What it gains to quote the best epoch of a run: each entry belongs to one random half of the test images.
+    """What it gains to quote the best epoch of a run: each entry belongs to one random half of the test images."""
 
-    Attributes:
-        luck: (draws,) accuracy of the half's best epoch, there minus on the other half: what the choice adds by chance.
-        claimed: (draws,) gain of that epoch over the last one, on the half that chose it; never negative.
-        kept: (draws,) the same gain on the other half: what is left of it on images that had no say.
-    """
-
-    luck: np.ndarray
-    claimed: np.ndarray
-    kept: np.ndarray
+    claimed: np.ndarray  # (draws,) gain of the half's best epoch over the last one, on that half; never negative
+    kept: np.ndarray  # (draws,) the same gain on the other half: what is left of it on images that had no say
 
 
 def predictions(logits: np.ndarray, labels: np.ndarray) -> Predictions:
-    """Turn logits into probabilities by a softmax.
-
-    Args:
-        logits: (N, K) real numbers.
-        labels: (N,) true classes, 0 to K − 1.
-
-    Raises:
-        ValueError: the shapes do not fit together, a label names no column, or a logit is not finite.
-    """
+    """Turn logits (N, K), finite numbers, into probabilities by a softmax; labels (N,) are true classes 0 to K − 1."""
     logits, labels = np.asarray(logits, dtype=np.float64), np.asarray(labels)
     if logits.ndim != 2 or labels.shape != logits.shape[:1]:
         raise ValueError(f"need logits (N, K) and labels (N,), got {logits.shape} and {labels.shape}")
@@ -135,23 +99,16 @@ def predictions(logits: np.ndarray, labels: np.ndarray) -> Predictions:
     return Predictions(softmax(logits), labels)
 
 
-def wilson(hits: int, count: int, level: float = 0.95) -> Share:
-    """A share with its score interval (Wilson 1927), which stays inside [0, 1] and is honest for few images.
+def wilson(hits: int, count: int) -> Share:
+    """A share with its 95 % score interval (Wilson 1927), which stays inside [0, 1] and is honest for few images.
 
-    Args:
-        hits, count: 0 ≤ hits ≤ count; without a count the interval is all of [0, 1].
-        level: how often such intervals hold the true share, in (0, 1).
-
-    Raises:
-        ValueError: more hits than count, a negative number, or a level outside (0, 1).
+    With a count of 0 the interval is all of [0, 1].
     """
     if not 0 <= hits <= count:
         raise ValueError(f"need 0 <= hits <= count, got hits={hits}, count={count}")
-    if not 0 < level < 1:
-        raise ValueError(f"level is a share between 0 and 1, not {level}")
     if count == 0:
         return Share(0, 0, 0.0, 1.0)
-    z = NormalDist().inv_cdf(0.5 + level / 2)
+    z = NormalDist().inv_cdf(0.975)
     share, weight = hits / count, z * z / count
     centre = (share + weight / 2) / (1 + weight)
     half = z / (1 + weight) * math.sqrt(share * (1 - share) / count + weight / (4 * count))
@@ -160,16 +117,9 @@ def wilson(hits: int, count: int, level: float = 0.95) -> Share:
 
 
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """Count what was called what.
+    """Count what was called what: (classes, classes) int64, row = truth, column = prediction, the sum is N.
 
-    Args:
-        labels, predicted: (N,) class indices, 0 to classes − 1.
-
-    Returns:
-        (classes, classes) int64; row = truth, column = prediction, the sum is N.
-
-    Raises:
-        ValueError: the arrays differ in length, or name a class that is not there.
+    `labels` and `predicted` are (N,) class indices, 0 to classes − 1.
     """
     labels, predicted = (np.asarray(indices).astype(np.int64) for indices in (labels, predicted))
     if labels.shape != predicted.shape:
@@ -197,11 +147,7 @@ def confused_pairs(matrix: np.ndarray) -> list[Pair]:
 
 
 def ranked_mistakes(given: Predictions, count: int | None = None) -> list[Mistake]:
-    """The wrong answers, the most confident first.
-
-    Args:
-        count: at most so many; None gives all.
-    """
+    """The wrong answers, the most confident first: at most `count` of them, or all."""
     wrong = np.flatnonzero(~given.right)
     ranked = wrong[np.argsort(-given.confidence[wrong], kind="stable")][:count]
     return [
@@ -217,22 +163,16 @@ def ranked_mistakes(given: Predictions, count: int | None = None) -> list[Mistak
 
 
 def luck_of_best_epoch(right: np.ndarray, draws: int = 1000, seed: int = 0) -> Luck:
-    """Choose the best epoch on random halves of the test images, and score it on the other half.
+    """Choose the best epoch on random halves of the test images, and score it on the other half; gains in [-1, 1].
 
     The spread over draws says how much one choice varies, not how well the mean is known: all halves share the images.
     A choice on all images gains 1/√2 of this by chance if all epochs are equally good, since twice as many images leave
-    less to it; and less than that where some really are better.
+    less to it; and less than that where some really are better. Of equally good epochs the first is chosen.
 
     Args:
         right: (epochs, N) bool, whether each test image was right after each epoch; N at least 2.
-        draws: random halves, at least 1.
+        draws: number of random halves.
         seed: of their choice.
-
-    Returns:
-        Gains in [-1, 1]; of equally good epochs the first is chosen.
-
-    Raises:
-        ValueError: another shape, or no draws.
     """
     right = np.asarray(right)
     if right.ndim != 2 or len(right) < 1 or right.shape[1] < 2 or draws < 1:
@@ -245,4 +185,4 @@ def luck_of_best_epoch(right: np.ndarray, draws: int = 1000, seed: int = 0) -> L
     here, there = hits / half, (right.sum(1) - hits) / (count - half)
     rows, best = np.arange(draws), here.argmax(1)
     quoted, honest = here[rows, best], there[rows, best]
-    return Luck(quoted - honest, quoted - here[:, -1], honest - there[:, -1])
+    return Luck(quoted - here[:, -1], honest - there[:, -1])

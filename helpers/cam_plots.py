@@ -14,8 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from helpers import checks, pictures, style
-from helpers.cam_sanity import Randomisation, Similarity
-from helpers.cam_scores import Array, Curve, Mean, Pointing, as_array, mean
+from helpers.cam_sanity import Randomisation
+from helpers.cam_scores import Array, Curve, Pointing, as_array, mean
 from helpers.plots import percent
 
 OPACITY = 0.55
@@ -24,24 +24,14 @@ COLOURS = "inferno"
 # Told apart by colour, by line and by marker; dotted lines are kept for chance
 LINES = tuple(zip(style.CYCLE, ("-", "--", "-.", (0, (6, 1, 1, 1, 1, 1)), "-", "--", "-."), "osD^vP*"))
 BASELINES = ("centre prior", "mask's area")  # of `cam_scores.pointing`
-SIMILARITIES = {"spearman": "rank correlation with the trained net's map", "ssim": "SSIM with the trained net's map"}
 FOUND = {"hits": "share of images whose maximum lies on the object", "energy": "share of the map on the object"}
 
 
-def overlay(images: np.ndarray, maps: Array, opacity: float = OPACITY, cmap: str = COLOURS) -> np.ndarray:
-    """Lay maps over images.
+def overlay(images: np.ndarray, maps: Array, opacity: float = OPACITY) -> np.ndarray:
+    """Lay maps (…, H, W) in [0, 1] over images (…, H, W, 3) uint8; the result has the images' shape and type.
 
-    Args:
-        images: (…, H, W, 3) uint8.
-        maps: (…, H, W) in [0, 1]: 0 takes the first colour, 1 the last; a map of zeros, the first everywhere.
-        opacity: of the maps, 0 (the image alone) to 1 (the map alone).
-        cmap: name of a colour map of matplotlib; a cyclic or many-coloured one would draw edges of its own.
-
-    Returns:
-        (…, H, W, 3) uint8.
-
-    Raises:
-        ValueError: shapes that do not fit, images that are not uint8, values or an opacity outside [0, 1].
+    0 takes the first colour, 1 the last; a map of zeros, the first everywhere. At an opacity of 0 the image alone is
+    seen, at 1 the map alone.
     """
     images, maps = np.asarray(images), as_array(maps)
     if images.dtype != np.uint8 or images.shape != (*maps.shape, 3):
@@ -49,7 +39,7 @@ def overlay(images: np.ndarray, maps: Array, opacity: float = OPACITY, cmap: str
     if not (maps.size and 0 <= maps.min() <= maps.max() <= 1):
         raise ValueError("maps must hold values from 0 to 1, such as those of GradCAM")
     checks.number("opacity", opacity, 0, 1 + 1e-9)
-    colours = 255 * mpl.colormaps[cmap](maps.astype(np.float64))[..., :3]
+    colours = 255 * mpl.colormaps[COLOURS](maps.astype(np.float64))[..., :3]
     return np.rint((1 - opacity) * images + opacity * colours).astype(np.uint8)
 
 
@@ -64,7 +54,6 @@ def plot_maps(
     maps: Mapping[str, Array],
     labels: Sequence[str],
     heading: str = "",
-    opacity: float = OPACITY,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw one row for each image: the image, then its maps, such as those of every stage, over it in grey.
@@ -74,42 +63,30 @@ def plot_maps(
         maps: by the text above their column, (N, H, W) in [0, 1].
         labels: N texts to the left of the rows.
         heading: the title, above all.
-        opacity: of the maps.
     """
-    columns = [images, *(overlay(grey(images), found, opacity) for found in maps.values())]
+    columns = [images, *(overlay(grey(images), found) for found in maps.values())]
     return pictures.plot_rows(np.stack(columns, axis=1), labels, ["image", *maps], heading, ax=ax)
 
 
-def plot_triptychs(
-    images: np.ndarray,
-    said: Array,
-    true: Array,
-    titles: Sequence[str],
-    columns: int = 2,
-    heading: str = "image | map for what it said | map for what it should have said",
-    opacity: float = OPACITY,
-) -> Figure:
-    """Draw images side by side with two maps of each, in a grid: why this answer, and why not the right one?
+def plot_triptychs(images: np.ndarray, said: Array, true: Array, titles: Sequence[str], heading: str) -> Figure:
+    """Draw images side by side with two maps of each, two in a row: why this answer, and why not the right one?
 
     Args:
         images: (N, H, W, 3) uint8.
-        said, true: (N, H, W) in [0, 1], the maps for the predicted and for the true class.
+        said: (N, H, W) in [0, 1], the maps for the predicted class.
+        true: the same for the true class.
         titles: N texts, which may have several lines.
-        columns: triptychs beside each other.
         heading: the title of the figure.
-        opacity: of the maps.
     """
-    said, true = (overlay(grey(images), maps, opacity) for maps in (said, true))
+    said, true = (overlay(grey(images), maps) for maps in (said, true))
     rows = np.stack([images, said, true], axis=1)
-    return pictures.plot_images(
-        np.stack([pictures.mosaic(row[None]) for row in rows]), titles, columns, heading=heading
-    )
+    return pictures.plot_images(np.stack([pictures.mosaic(row[None]) for row in rows]), titles, 2, heading=heading)
 
 
-def plot_scale(cmap: str = COLOURS, ax: Axes | None = None) -> Axes:
+def plot_scale(ax: Axes | None = None) -> Axes:
     """The key to maps: a bar from 0, no evidence for the class, to 1, the layer's strongest."""
     ax = ax or plt.subplots(figsize=(style.WIDTH / 2, 0.55))[1]
-    ax.imshow(np.linspace(0, 1, 256)[None], cmap=cmap, aspect="auto", extent=(0, 1, 0, 1))
+    ax.imshow(np.linspace(0, 1, 256)[None], cmap=COLOURS, aspect="auto", extent=(0, 1, 0, 1))
     ax.set_xticks([0, 1], ["0: no evidence", "1: the most in this map"])
     ax.set_yticks([])
     ax.grid(False)
@@ -121,10 +98,7 @@ def plot_scale(cmap: str = COLOURS, ax: Axes | None = None) -> Axes:
 def plot_perturbation(curves: Mapping[str, Curve], about: str, taken: bool = True, ax: Axes | None = None) -> Axes:
     """The mean probability of a class while pixels are taken away or put in, one line an order of the pixels.
 
-    Args:
-        curves: by name, from `cam_scores.deletion` or `insertion`; a band is the mean's 95 % interval.
-        about: see the module.
-        taken: True for deletion, False for insertion.
+    The curves come from `cam_scores.deletion` if `taken`, else from `insertion`; a band is the mean's 95 % interval.
     """
     ax = ax or plt.subplots()[1]
     for (name, curve), (colour, line, _) in zip(curves.items(), itertools.cycle(LINES)):
@@ -141,45 +115,31 @@ def plot_perturbation(curves: Mapping[str, Curve], about: str, taken: bool = Tru
     return ax
 
 
-def plot_randomisation(
-    checked: Mapping[str, Randomisation], about: str, quantity: str = "spearman", ax: Axes | None = None
-) -> Axes:
+def plot_randomisation(checked: Mapping[str, Randomisation], about: str, ax: Axes | None = None) -> Axes:
     """How much of the maps is left, stage by stage; dotted, how alike the maps of two different images are.
 
-    Args:
-        checked: by the name of their line, such as a layer or a method; all with the same stages.
-        about: see the module.
-        quantity: "spearman" or "ssim".
-
-    Raises:
-        ValueError: another quantity.
+    `checked` has the checks by the name of their line, such as a layer or a method; all with the same stages.
     """
-    checks.choice("quantity", quantity, SIMILARITIES)
     ax = ax or plt.subplots()[1]
     for (name, check), (colour, line, marker) in zip(checked.items(), itertools.cycle(LINES)):
-        means = [_similarity(row, quantity) for row in check.rows]
+        means = [mean(row.spearman) for row in check.rows]
         errors = np.abs([(m.low - m.value, m.high - m.value) for m in means]).T
         style_of = {"color": colour, "linestyle": line, "marker": marker, "markersize": 5, "capsize": 3}
         ax.errorbar(range(len(means)), [m.value for m in means], errors, label=name, **style_of)
-        ax.axhline(_similarity(check.chance, quantity).value, color=colour, linestyle=":", linewidth=1)
+        ax.axhline(mean(check.chance.spearman).value, color=colour, linestyle=":", linewidth=1)
     stages = [row.stage for row in next(iter(checked.values())).rows]
     ax.set_xticks(range(len(stages)), [stages[0], *(f"+ {stage}" for stage in stages[1:])])
     ax.plot([], [], ":", color=style.GREY, linewidth=1, label="maps of two different images")
     ax.legend(fontsize=10)
-    ax.set(xlabel="randomised", ylabel=SIMILARITIES[quantity], title=f"What the net learnt is taken away · {about}")
+    ax.set(xlabel="randomised", ylabel="rank correlation with the trained net's map")
+    ax.set_title(f"What the net learnt is taken away · {about}")
     return ax
 
 
 def plot_pointing(scores: Mapping[str, Pointing], about: str, quantity: str = "hits", ax: Axes | None = None) -> Axes:
     """How well maps find objects: a dot and its 95 % interval each, over lines for what has to be beaten.
 
-    Args:
-        scores: from `cam_scores.pointing`.
-        about: see the module.
-        quantity: "hits", the pointing game, or "energy".
-
-    Raises:
-        ValueError: another quantity.
+    The scores come from `cam_scores.pointing`; the quantity is "hits", the pointing game, or "energy".
     """
     checks.choice("quantity", quantity, FOUND)
     ax = ax or plt.subplots(figsize=(style.WIDTH, 1.2 + 0.36 * len(scores)))[1]
@@ -199,7 +159,3 @@ def plot_pointing(scores: Mapping[str, Pointing], about: str, quantity: str = "h
     ax.grid(axis="y", visible=False)
     ax.set(xlabel=FOUND[quantity], title=f"{'Pointing game' if quantity == 'hits' else 'Energy'} · {about}")
     return ax
-
-
-def _similarity(row: Similarity, quantity: str) -> Mean:
-    return mean(getattr(row, quantity))

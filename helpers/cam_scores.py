@@ -37,26 +37,19 @@ DRAWS = 2000  # resamples of a bootstrap
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over images with its interval.
-
-    Attributes:
-        value: the mean; spread: standard deviation over the images.
-        low, high: ends of the 95 % bootstrap interval; not numbers for a single image.
-        count: images.
-    """
+    """A mean over images with its interval."""
 
     value: float
-    spread: float
-    low: float
+    low: float  # ends of the 95 % bootstrap interval; not numbers for a single image
     high: float
-    count: int
+    count: int  # images
 
     def __str__(self) -> str:
         ends = f"{self.low:.3f} to {self.high:.3f}, " if self.count > 1 else ""
         return f"{self.value:.3f} ({ends}n = {self.count})"
 
 
-def mean(values: Array, seed: int = 0) -> Mean:
+def mean(values: Array) -> Mean:
     """The mean of one number per image (N,), N ≥ 1, with an interval from resampled means.
 
     Its ends are the percentiles that make it as wide as Student's where the values are normal (Hesterberg 2015, the
@@ -67,12 +60,12 @@ def mean(values: Array, seed: int = 0) -> Mean:
         raise ValueError(f"need one number for each of one or more images, not {values.shape}")
     count, value = len(values), float(values.mean())
     if count == 1:
-        return Mean(value, math.nan, math.nan, math.nan, 1)
-    rng, blocks = np.random.default_rng(seed), np.array_split(np.arange(DRAWS), -(-DRAWS * count // 1_000_000))
+        return Mean(value, math.nan, math.nan, 1)
+    rng, blocks = np.random.default_rng(0), np.array_split(np.arange(DRAWS), -(-DRAWS * count // 1_000_000))
     means = [values[rng.integers(0, count, (len(block), count))].mean(1) for block in blocks]
     tail = NormalDist().cdf(-math.sqrt(count / (count - 1)) * t_quantile(0.975, count - 1))
     low, high = np.quantile(np.concatenate(means), (tail, 1 - tail)).tolist()
-    return Mean(value, float(values.std(ddof=1)), low, high, count)
+    return Mean(value, low, high, count)
 
 
 # ---- maps to compare with
@@ -81,8 +74,7 @@ def mean(values: Array, seed: int = 0) -> Mean:
 def centre_prior(count: int, height: int, width: int) -> np.ndarray:
     """The map of a photographer: highest at the image's centre, falling with the distance to 0 in its corner pixels.
 
-    Returns:
-        (count, height, width) float64 in [0, 1], the same for every image.
+    It is (count, height, width) float64 in [0, 1], the same for every image.
     """
     down, across = ((np.arange(side) + 0.5) / side * 2 - 1 for side in (height, width))
     distance = np.hypot(down[:, None], across)
@@ -90,15 +82,9 @@ def centre_prior(count: int, height: int, width: int) -> np.ndarray:
 
 
 def random_maps(count: int, height: int, width: int, cells: int | None = None, seed: int = 0) -> np.ndarray:
-    """Maps of chance: uniform in [0, 1), another draw for each image.
+    """Maps of chance, (count, height, width) float64: uniform in [0, 1), another draw for each image.
 
-    Args:
-        count, height, width: of the maps.
-        cells: a side of the grid that is drawn and then enlarged, as a layer's maps are; default every pixel by itself.
-        seed: of the draw.
-
-    Returns:
-        (count, height, width) float64 in [0, 1].
+    `cells` is a side of the grid that is drawn and then enlarged, as a layer's maps are; default every pixel by itself.
     """
     shape = (height, width) if cells is None else (cells, cells)
     drawn = torch.from_numpy(np.random.default_rng((seed, 1)).random((count, *shape)))
@@ -106,18 +92,10 @@ def random_maps(count: int, height: int, width: int, cells: int | None = None, s
 
 
 def rivals(maps: Array, cells: int = 4, seed: int = 0) -> dict[str, np.ndarray]:
-    """Maps (N, H, W) and what they have to beat, as orders of pixels for `deletion` and `insertion`.
+    """Maps (N, H, W) and what they have to beat, each (N, H, W), as orders of pixels for `deletion` and `insertion`.
 
     Single pixels taken away by chance make a noise that no net was trained on, and its score falls for that reason; so
-    chance is also asked for patches as coarse as the maps.
-
-    Args:
-        maps: (N, H, W).
-        cells: cells a side of the layer that the maps are from.
-        seed: of the chance.
-
-    Returns:
-        "map", "random patches", "random pixels" and "centre first", each (N, H, W).
+    chance is also asked for patches as coarse as the maps, whose layer has `cells` cells a side.
     """
     maps = as_array(maps)
     return {
@@ -133,15 +111,10 @@ def rivals(maps: Array, cells: int = 4, seed: int = 0) -> dict[str, np.ndarray]:
 
 @dataclass(frozen=True)
 class Curve:
-    """A class's probability while pixels are taken away or put in.
+    """A class's probability while pixels are taken away or put in."""
 
-    Attributes:
-        shares: (S + 1,) of the pixels changed, 0 to 1.
-        scores: (N, S + 1) probability of each image's class.
-    """
-
-    shares: np.ndarray
-    scores: np.ndarray
+    shares: np.ndarray  # (S + 1,) of the pixels changed, 0 to 1
+    scores: np.ndarray  # (N, S + 1) probability of each image's class
 
     @cached_property
     def areas(self) -> np.ndarray:
@@ -155,11 +128,9 @@ class Curve:
 
 
 def probabilities(model: nn.Module, compute: Compute | None = None) -> Score:
-    """A function of images (M, 3, H, W): the softmax of a net in eval mode, (M, K) float32.
+    """A function of normalised images (M, 3, H, W): the softmax of a net in eval mode, (M, K) float32.
 
-    Args:
-        model: from normalised images to logits.
-        compute: number format and layout; default that of the images and of the caller's autocast.
+    `compute` sets number format and layout; default that of the images and of the caller's autocast.
     """
 
     @torch.no_grad()
@@ -173,58 +144,37 @@ def probabilities(model: nn.Module, compute: Compute | None = None) -> Score:
 
 
 def deletion(
-    score: Score | nn.Module,
-    images: torch.Tensor,
-    classes: Targets,
-    maps: Array,
-    steps: int = 16,
-    baseline: str | torch.Tensor = "mean",
-    seed: int = 0,
+    score: Score, images: torch.Tensor, classes: Targets, maps: Array, steps: int = 16, baseline: str = "mean"
 ) -> Curve:
     """Take pixels away, beginning with those the map ranks first, and watch the class's probability.
 
+    The curve runs from the whole image to the baseline (Petsiuk et al. 2018).
+
     Args:
-        score: from images (M, 3, H, W) to probabilities (M, K), such as `probabilities(model)`; or a net.
+        score: from images (M, 3, H, W) to probabilities (M, K), such as `probabilities(model)`.
         images: (N, 3, H, W), normalised.
         classes: N classes, whose probability is watched.
         maps: (N, H, W); large where it matters. Ties are ranked by chance, since reading order would be a map too.
         steps: each takes a share of 1/steps of the pixels.
-        baseline: what takes their place: "mean", the training images' mean colour, which is 0 after normalising;
-            "blur", the image itself out of focus; or a tensor that broadcasts to the images.
-        seed: of the chance.
-
-    Returns:
-        The curve from the whole image to the baseline (Petsiuk et al. 2018).
-
-    Raises:
-        ValueError: shapes that do not fit, values that are not finite, an unknown baseline, no step.
+        baseline: what takes their place: "mean", the training images' mean colour, which is 0 after normalising; or
+            "blur", the image itself out of focus.
     """
-    empty = _baseline(images, baseline)
-    return _follow(score, images, empty, classes, ranks(maps, seed), steps)
+    return _follow(score, images, _baseline(images, baseline), classes, ranks(maps), steps)
 
 
 def insertion(
-    score: Score | nn.Module,
-    images: torch.Tensor,
-    classes: Targets,
-    maps: Array,
-    steps: int = 16,
-    baseline: str | torch.Tensor = "blur",
-    seed: int = 0,
+    score: Score, images: torch.Tensor, classes: Targets, maps: Array, steps: int = 16, baseline: str = "blur"
 ) -> Curve:
     """Put pixels into the baseline, beginning with those the map ranks first; the rest is as in `deletion`.
 
     The default baseline is blurred, as in the paper, so that the first pixels draw no edges of their own.
     """
-    empty = _baseline(images, baseline)
-    return _follow(score, empty, images, classes, ranks(maps, seed), steps)
+    return _follow(score, _baseline(images, baseline), images, classes, ranks(maps), steps)
 
 
-def blurred(images: torch.Tensor, sigma: float = 4.0) -> torch.Tensor:
-    """Images (N, 3, H, W) out of focus: a Gaussian of `sigma` pixels, edges mirrored.
-
-    4 pixels of 32 leave the colours of a region and no shape.
-    """
+def blurred(images: torch.Tensor) -> torch.Tensor:
+    """Images (N, 3, H, W) out of focus: a Gaussian, edges mirrored."""
+    sigma = 4.0  # pixels; of 32, that leaves the colours of a region and no shape
     reach = min(round(3 * sigma), *(side - 1 for side in images.shape[2:]))
     weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1).to(images) / sigma) ** 2)
     weights = (weights / weights.sum()).expand(images.shape[1], 1, 1, -1)
@@ -234,11 +184,7 @@ def blurred(images: torch.Tensor, sigma: float = 4.0) -> torch.Tensor:
 
 
 def ranks(maps: Array, seed: int = 0) -> np.ndarray:
-    """(N, H, W) int64: 0 for an image's largest value, H·W − 1 for its smallest; ties by a chance drawn from `seed`.
-
-    Raises:
-        ValueError: another shape, or values that are not finite.
-    """
+    """(N, H, W) int64: 0 for an image's largest value, H·W − 1 for its smallest; ties by a chance drawn from `seed`."""
     maps = as_maps(maps)
     flat = maps.reshape(len(maps), -1)
     chance = np.random.default_rng((seed, 2)).random(flat.shape)
@@ -253,31 +199,18 @@ def ranks(maps: Array, seed: int = 0) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Pointing:
-    """How well maps find objects whose masks are known.
+    """How well maps find objects whose masks are known."""
 
-    Attributes:
-        hits: images whose largest value lies on the object; where several are largest, their share on it counts,
-            and the sum over the images is rounded.
-        energy: share of a map's sum that lies on the object.
-    """
-
+    # images whose largest value lies on the object; of several largest, the share on it counts, and the sum is rounded
     hits: Share
-    energy: Mean
+    energy: Mean  # share of a map's sum that lies on the object
 
 
 def pointing(maps: Mapping[str, Array], masks: Array) -> dict[str, Pointing]:
-    """Score maps against masks, and beside them what they have to beat.
+    """Score maps (N, H, W) of 0 or more, by name, against masks (N, H, W) bool, True on the object.
 
-    Args:
-        maps: by name, (N, H, W), values of 0 or more.
-        masks: (N, H, W) bool, True on the object.
-
-    Returns:
-        A score for each name, for the "centre prior", the same map for every image, and for the "mask's area": what a
-        flat map gets, which hits by chance.
-
-    Raises:
-        ValueError: shapes that do not fit, negative values, an empty mask.
+    Beside them stands what they have to beat: the "centre prior", the same map for every image, and the "mask's area":
+    what a flat map gets, which hits by chance.
     """
     shape = as_array(masks).shape
     every = {**maps, "centre prior": centre_prior(*shape), "mask's area": np.ones(shape)}
@@ -317,11 +250,7 @@ def as_array(values: Array | Sequence[int]) -> np.ndarray:
 
 
 def as_maps(values: Array) -> np.ndarray:
-    """Maps (N, H, W) as float64 in host memory.
-
-    Raises:
-        ValueError: another shape, no map, or values that are not finite.
-    """
+    """Maps (N, H, W), finite numbers, as float64 in host memory."""
     maps = as_array(values)
     if maps.ndim != 3 or not maps.size or not np.isfinite(maps).all():
         raise ValueError(f"maps must be (N, H, W) finite numbers, not {maps.shape} {maps.dtype}")
@@ -329,7 +258,7 @@ def as_maps(values: Array) -> np.ndarray:
 
 
 def _follow(
-    score: Score | nn.Module,
+    score: Score,
     start: torch.Tensor,
     end: torch.Tensor,
     classes: Targets,
@@ -340,7 +269,6 @@ def _follow(
     if order.shape != (len(start), *start.shape[2:]):
         raise ValueError(f"need one map for each image, of its size {tuple(start.shape)}, not {order.shape}")
     checks.number("steps", steps, 1, whole=True)
-    score = probabilities(score) if isinstance(score, nn.Module) else score
     classes, counts = torch.as_tensor(as_array(classes)), np.rint(np.linspace(0, order[0].size, steps + 1)).astype(int)
     changed = torch.from_numpy(order < counts[:, None, None, None])[:, :, None].to(start.device)  # (S + 1, N, 1, H, W)
     found = []
@@ -355,10 +283,8 @@ def _follow(
     return Curve(counts / order[0].size, torch.cat(found).cpu().double().numpy())  # MPS has no float64
 
 
-def _baseline(images: torch.Tensor, baseline: str | torch.Tensor) -> torch.Tensor:
+def _baseline(images: torch.Tensor, baseline: str) -> torch.Tensor:
     """(N, 3, H, W): what an image is when all its pixels are taken away."""
-    if isinstance(baseline, torch.Tensor):
-        return baseline.to(images).expand_as(images)
     checks.choice("baseline", baseline, ("mean", "blur"))
     return torch.zeros_like(images) if baseline == "mean" else blurred(images)
 

@@ -27,39 +27,25 @@ SCALES = {
 
 @dataclass(frozen=True)
 class Entry:
-    """One recipe among others.
+    """One recipe among others."""
 
-    Attributes:
-        name: for the reader.
-        last: accuracy of each run after its last epoch, in [0, 1]; none where it was not run.
-        best: accuracy of each run's best epoch on the test set; only beside claims that were chosen so.
-        claim: what was published, in [0, 1], if anything.
-        marked: whether it decided on test images.
-    """
-
-    name: str
-    last: Sequence[float] = ()
-    best: Sequence[float] = ()
-    claim: float | None = None
-    marked: bool = False
+    name: str  # for the reader
+    last: Sequence[float] = ()  # accuracy of each run after its last epoch, in [0, 1]; none where it was not run
+    best: Sequence[float] = ()  # of each run's best epoch on the test set; only beside claims that were chosen so
+    claim: float | None = None  # what was published, in [0, 1], if anything
+    marked: bool = False  # whether it decided on test images
 
 
 @dataclass(frozen=True)
 class Course:
-    """How one run went.
+    """How one run went."""
 
-    Attributes:
-        name: of its recipe; runs of one name share a colour.
-        history: one row per epoch.
-        flops: operations of one epoch's training.
-    """
-
-    name: str
-    history: History = field(repr=False)
-    flops: float = math.nan
+    name: str  # of its recipe; runs of one name share a colour
+    history: History = field(repr=False)  # one row per epoch
+    flops: float = math.nan  # operations of one epoch's training
 
     def at(self, scale: str) -> np.ndarray:
-        """Where each epoch ends on the scale, (epochs,)."""
+        """Where each epoch ends on the scale, a key of SCALES: (epochs,)."""
         epochs = np.arange(1, len(self.history) + 1)
         if scale in ("seconds", "minutes"):
             return epochs * epoch_seconds(self.history) / (60 if scale == "minutes" else 1)
@@ -96,11 +82,7 @@ def plot_entries(entries: Sequence[Entry], title: str, ax: Axes | None = None) -
 
 
 def plot_groups(groups: Mapping[str, Sequence[float]], title: str, ax: Axes | None = None) -> Axes:
-    """Groups of runs in rows: every run as a dot, the mean as a line with its 95 % interval as a bar.
-
-    Args:
-        groups: accuracies in [0, 1] by name.
-    """
+    """Groups of runs, accuracies in [0, 1], in rows: each run a dot, the mean a line, its 95 % interval a bar."""
     ax = ax or plt.subplots()[1]
     for row, values in enumerate(groups.values()):
         _draw_runs(ax, row, values)
@@ -140,12 +122,7 @@ def plot_power(deviations: Mapping[str, float], marks: Sequence[float], title: s
 def plot_courses(
     courses: Sequence[Course], scale: str, title: str, levels: Sequence[float] = (), ax: Axes | None = None
 ) -> Axes:
-    """Test accuracy of runs as they go on; one colour per recipe.
-
-    Args:
-        scale: a key of SCALES.
-        levels: accuracies to draw as dotted lines.
-    """
+    """Test accuracy of runs as they go on: a colour per recipe, `scale` a key of SCALES, `levels` as dotted lines."""
     ax = ax or plt.subplots()[1]
     names = list(dict.fromkeys(course.name for course in courses))
     for course in courses:
@@ -186,8 +163,7 @@ def plot_effects(
 ) -> Axes:
     """What each change does to the accuracy: the difference of every pair of runs, their mean, its interval.
 
-    Args:
-        effects: by name of the change; runs: the differences of the pairs, as shares, by the same names.
+    `effects` come by the name of the change; `runs` holds the differences of the pairs, as shares, by the same names.
     """
     ax = ax or plt.subplots()[1]
     for row, (name, effect) in enumerate(effects.items()):

@@ -21,19 +21,12 @@ SHOWN_BY_FEW = {3: 3.51, 4: 2.51, 5: 2.08, 6: 1.83, 7: 1.65}  # by simulation: g
 
 @dataclass(frozen=True)
 class Summary:
-    """Several runs of one recipe in short, in the unit of the values.
+    """Several runs of one recipe in short, in the unit of the values."""
 
-    Attributes:
-        count: number of runs, n.
-        mean: of the runs.
-        deviation: standard deviation between runs, with n − 1; not a number for a single run.
-        low, high: ends of the interval for the true mean; not numbers for a single run.
-    """
-
-    count: int
+    count: int  # number of runs, n
     mean: float
-    deviation: float
-    low: float
+    deviation: float  # standard deviation between runs, with n − 1; not a number for a single run
+    low: float  # ends of the interval for the true mean; not numbers for a single run
     high: float
 
     def __str__(self) -> str:
@@ -46,18 +39,12 @@ class Summary:
 
 @dataclass(frozen=True)
 class Difference:
-    """How much better one recipe is than another, and what that leaves open.
+    """How much better one recipe is than another, and what that leaves open."""
 
-    Attributes:
-        value: mean of the first minus mean of the second.
-        low, high: ends of its interval; not numbers where a spread is unknown.
-        count: pairs, or runs (of a share: images) on the side that has fewer.
-    """
-
-    value: float
-    low: float
+    value: float  # mean of the first minus mean of the second
+    low: float  # ends of its interval; not numbers where a spread is unknown
     high: float
-    count: int
+    count: int  # pairs, or runs (of a share: images) on the side that has fewer
 
     @property
     def verdict(self) -> str:
@@ -79,20 +66,14 @@ class Difference:
 
 @dataclass(frozen=True)
 class Pairing:
-    """Two nets on the same images.
+    """Two nets on the same images."""
 
-    Attributes:
-        both, only_first, only_second, neither: images that were right.
-        p: of McNemar's exact test: how often two equally good nets would differ at least so much.
-        difference: accuracy of the first minus that of the second, with its interval for paired images.
-    """
-
-    both: int
+    both: int  # images that both nets got right, that one alone did, that neither did
     only_first: int
     only_second: int
     neither: int
-    p: float
-    difference: Difference
+    p: float  # of McNemar's exact test: how often two equally good nets would differ at least so much
+    difference: Difference  # accuracy of the first minus that of the second, with its interval for paired images
 
     @property
     def count(self) -> int:
@@ -104,11 +85,7 @@ def t_cdf(t: float, freedom: float) -> float:
     """Share of Student's t distribution below t.
 
     With t = √freedom · tan θ the density becomes a power of cos θ (Abramowitz & Stegun 26.7), which Gauss-Legendre
-    quadrature integrates to twelve digits.
-
-    Args:
-        t: any number.
-        freedom: degrees of freedom, at least 1; need not be whole.
+    quadrature integrates to twelve digits. `freedom`, the degrees of freedom, is at least 1 and need not be whole.
     """
     angle = math.atan(t / math.sqrt(freedom))
     area = angle / 2 * float(WEIGHTS @ np.cos(angle * (NODES + 1) / 2) ** (freedom - 1))
@@ -117,15 +94,7 @@ def t_cdf(t: float, freedom: float) -> float:
 
 
 def t_quantile(share: float, freedom: float) -> float:
-    """The t below which a share of Student's distribution lies.
-
-    Args:
-        share: in [0.5, 1).
-        freedom: as in `t_cdf`.
-
-    Raises:
-        ValueError: another share, or less than one degree of freedom.
-    """
+    """The t below which a share, in [0.5, 1), of Student's distribution lies; `freedom` as in `t_cdf`."""
     if not 0.5 <= share < 1 or not freedom >= 1:
         raise ValueError(f"need 0.5 <= share < 1 and freedom >= 1, got {share} and {freedom}")
     high = 1.0
@@ -144,9 +113,6 @@ def summarise(values: Sequence[float], level: float = 0.95) -> Summary:
     Args:
         values: one per run, such as accuracies in [0, 1].
         level: how often such intervals hold the true mean, in (0, 1).
-
-    Raises:
-        ValueError: no values, or one that is not finite.
     """
     values = [float(value) for value in values]
     if not values or not all(map(math.isfinite, values)):
@@ -159,30 +125,20 @@ def summarise(values: Sequence[float], level: float = 0.95) -> Summary:
     return Summary(count, mean, deviation, mean - half, mean + half)
 
 
-def level_of_each(comparisons: int, level: float = 0.95) -> float:
-    """The level of each of several intervals at which all of them hold at once, `level` of the time or more often.
+def level_of_each(comparisons: int) -> float:
+    """The level that each of several intervals needs, so that all of them hold at once at least 95 % of the time.
 
     Bonferroni's correction. Holm's decides a little more often, but has no intervals that could be drawn.
-
-    Args:
-        comparisons: how many verdicts stand side by side.
-        level: of all of them together, in (0, 1).
-
-    Raises:
-        ValueError: less than one comparison.
     """
     if comparisons < 1:
         raise ValueError(f"count at least this one comparison, not {comparisons}")
-    return 1 - (1 - level) / comparisons
+    return 1 - (1 - 0.95) / comparisons
 
 
-def difference(
-    first: Sequence[float], second: Sequence[float], level: float = 0.95, comparisons: int = 1
-) -> Difference:
+def difference(first: Sequence[float], second: Sequence[float], comparisons: int = 1) -> Difference:
     """Difference of two means of independent runs, with the interval of Welch (1947), who lets spreads differ.
 
-    Args:
-        level, comparisons: as in `level_of_each`.
+    `comparisons` is how many verdicts stand side by side; see `level_of_each`.
     """
     a, b = summarise(first), summarise(second)
     value, count = a.mean - b.mean, min(a.count, b.count)
@@ -193,15 +149,15 @@ def difference(
     if error == 0:
         return Difference(value, value, value, count)
     freedom = sum(parts) ** 2 / sum(part**2 / (side.count - 1) for part, side in zip(parts, (a, b)))
-    half = t_quantile(0.5 + level_of_each(comparisons, level) / 2, freedom) * error
+    half = t_quantile(0.5 + level_of_each(comparisons) / 2, freedom) * error
     return Difference(value, value - half, value + half, count)
 
 
 def share_difference(first: Share, second: Share) -> Difference:
     """Difference of two shares of different images, such as accuracies on training and test images.
 
-    Its interval joins theirs (Newcombe 1998, method 10): unlike that from a standard error, it has a width where all
-    images of one side are right. The level is that of the two intervals.
+    Its 95 % interval joins theirs (Newcombe 1998, method 10): unlike that from a standard error, it has a width where
+    all images of one side are right.
     """
     value = first.value - second.value
     below = math.hypot(first.value - first.low, second.high - second.value)
@@ -209,20 +165,14 @@ def share_difference(first: Share, second: Share) -> Difference:
     return Difference(value, value - below, value + above, min(first.count, second.count))
 
 
-def paired_difference(
-    first: Sequence[float], second: Sequence[float], level: float = 0.95, comparisons: int = 1
-) -> Difference:
+def paired_difference(first: Sequence[float], second: Sequence[float], comparisons: int = 1) -> Difference:
     """Mean difference of runs that share something, such as a seed, one by one, with its t-interval.
 
-    Args:
-        level, comparisons: as in `level_of_each`.
-
-    Raises:
-        ValueError: the sequences differ in length, or are empty.
+    `comparisons` is how many verdicts stand side by side; see `level_of_each`.
     """
     if len(first) != len(second):
         raise ValueError(f"pairs need two equally long sequences, got {len(first)} and {len(second)} runs")
-    found = summarise([a - b for a, b in zip(first, second)], level_of_each(comparisons, level))
+    found = summarise([a - b for a, b in zip(first, second)], level_of_each(comparisons))
     return Difference(found.mean, found.low, found.high, found.count)
 
 
@@ -234,11 +184,8 @@ def runs_needed(gap: float, deviation: float) -> int:
     and for few runs, where that promises too much, what simulations of Welch's interval say.
 
     Args:
-        gap: the true difference of the means.
+        gap: the true difference of the means, not 0.
         deviation: between runs of one recipe, in the same unit.
-
-    Raises:
-        ValueError: no gap, or a deviation that is negative or, as that of a single run, no number.
     """
     _check_planned(gap, deviation)
     few = next((runs for runs in SHOWN_BY_FEW if gap_shown(runs, deviation) <= abs(gap)), None)
@@ -251,12 +198,9 @@ def pairs_needed(gap: float, deviation: float, comparisons: int = 1) -> int:
     Shown means: the interval of `paired_difference` leaves 0 out. Its t then has a noncentral t distribution.
 
     Args:
-        gap: the true mean of the differences.
+        gap: the true mean of the differences, not 0.
         deviation: of the differences, in the same unit; not that between runs of one recipe.
-        comparisons: as in `level_of_each`.
-
-    Raises:
-        ValueError: as in `runs_needed`.
+        comparisons: how many verdicts stand side by side; see `level_of_each`.
     """
     _check_planned(gap, deviation)
     tail = 0.5 + level_of_each(comparisons) / 2
@@ -279,29 +223,20 @@ def _check_planned(gap: float, deviation: float) -> None:
 
 
 def gap_shown(runs: int, deviation: float) -> float:
-    """The smallest true difference that so many runs of each recipe show four times out of five; see `runs_needed`.
-
-    Raises:
-        ValueError: fewer than three runs.
-    """
+    """The smallest true difference that so many runs of each recipe show four times out of five; see `runs_needed`."""
     if runs < FEWEST:
         raise ValueError(f"fewer than {FEWEST} runs decide nothing; give at least {FEWEST}, not {runs}")
     return deviation * (SHOWN_BY_FEW.get(runs) or REACH * math.sqrt(2 / (runs - DECIDES**2 / 4)))
 
 
-def pairing(first: np.ndarray, second: np.ndarray, level: float = 0.95) -> Pairing:
+def pairing(first: np.ndarray, second: np.ndarray) -> Pairing:
     """Compare two nets on the same images: McNemar's test (1947) in its exact form.
 
     Images that both or neither got right say nothing about which net is better. Were both equally good, each of the
-    others would fall to either side as a fair coin does. The interval is that of Clopper and Pearson (1934) for the
-    first net's share of these others, whose number it takes as given; it leaves 0 out where p is below 1 − level.
+    others would fall to either side as a fair coin does. The 95 % interval is that of Clopper and Pearson (1934) for
+    the first net's share of these others, whose number it takes as given; it leaves 0 out where p is below 0.05.
 
-    Args:
-        first, second: (N,) bool, whether each image was right; N at least 1.
-        level: how often such intervals hold the true difference, at least, in (0, 1).
-
-    Raises:
-        ValueError: the arrays differ in shape, are empty, or hold something else, such as predicted classes.
+    `first` and `second` are (N,) bool, whether each image was right; N is at least 1.
     """
     first, second = np.asarray(first), np.asarray(second)
     if first.dtype != bool or second.dtype != bool:
@@ -313,7 +248,8 @@ def pairing(first: np.ndarray, second: np.ndarray, level: float = 0.95) -> Pairi
     split, lead = won + lost, won - lost
     tail = sum(math.comb(split, k) for k in range(min(won, lost) + 1))
     p = min(1.0, 2 * tail / 2**split)
-    share = _lowest_share(won, split, 0.5 - level / 2), 1 - _lowest_share(lost, split, 0.5 - level / 2)
+    outside = 0.5 - 0.95 / 2  # on either side
+    share = _lowest_share(won, split, outside), 1 - _lowest_share(lost, split, outside)
     low, high = ((2 * end - 1) * split / count for end in share)
     return Pairing(*cells, p, Difference(lead / count, low, high, count))
 
@@ -334,11 +270,7 @@ def _lowest_share(hits: int, count: int, tail: float) -> float:
 
 
 def agreement(first: np.ndarray, second: np.ndarray) -> Share:
-    """Share of images to which two nets give the same answer, right or wrong; first, second: (N,) predicted classes.
-
-    Raises:
-        ValueError: the arrays differ in shape.
-    """
+    """Share of images to which two nets give the same answer, right or wrong; first, second: (N,) predicted classes."""
     first, second = np.asarray(first), np.asarray(second)
     if first.shape != second.shape:
         raise ValueError(f"need answers of both nets to the same images, got {first.shape} and {second.shape}")

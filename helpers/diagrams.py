@@ -19,23 +19,14 @@ WORDS = {"Linear": "linear", "BatchNorm2d": "BatchNorm", "ReLU": "ReLU", "Adapti
 
 @dataclass(frozen=True)
 class Block:
-    """One block of a net, as it was measured on one image.
+    """One block of a net, as it was measured on one image."""
 
-    Attributes:
-        name: path of its module, such as "layer1.0".
-        inside: its operations, in order.
-        adds_input: whether a shortcut adds its input to its output.
-        parameters: trainable numbers in it.
-        multiply_adds: of its convolutions and linear layers, for one image.
-        output: (C, H, W), or (C,) behind the pooling, what came out.
-    """
-
-    name: str
-    inside: tuple[str, ...]
-    adds_input: bool
-    parameters: int
-    multiply_adds: int
-    output: np.ndarray
+    name: str  # path of its module, such as "layer1.0"
+    inside: tuple[str, ...]  # its operations, in order
+    adds_input: bool  # whether a shortcut adds its input to its output
+    parameters: int  # trainable numbers in it
+    multiply_adds: int  # of its convolutions and linear layers, for one image
+    output: np.ndarray  # what came out: (C, H, W), or (C,) behind the pooling
 
     @property
     def shape(self) -> str:
@@ -46,12 +37,8 @@ class Block:
 def measure_blocks(model: nn.Sequential, image: torch.Tensor) -> list[Block]:
     """Send one image through a net and note every block's output and arithmetic with forward hooks.
 
-    Args:
-        model: one of `helpers.models`; its mode is given back, and no hook stays.
-        image: (1, 3, 32, 32), normalised, on the net's device.
-
-    Returns:
-        The blocks in order; a stage of several blocks is taken apart.
+    The image is (1, 3, 32, 32), normalised, on the net's device. The blocks come in order; a stage of several blocks is
+    taken apart. The net's mode is given back, and no hook stays.
     """
     blocks = dict(_blocks(model))
     outputs: dict[nn.Module, torch.Tensor] = {}
@@ -66,26 +53,19 @@ def measure_blocks(model: nn.Sequential, image: torch.Tensor) -> list[Block]:
     return [_measured(name, block, outputs) for name, block in blocks.items()]
 
 
-def plot_net(blocks: Sequence[Block], image: np.ndarray | None = None, ax: Axes | None = None) -> Axes:
-    """Draw a net as stacks of what its blocks make of one image: a square's side grows with √pixels.
-
-    Args:
-        blocks: from `measure_blocks`.
-        image: (32, 32, 3) uint8, drawn as what goes in.
+def plot_net(blocks: Sequence[Block], image: np.ndarray, ax: Axes | None = None) -> Axes:
+    """Draw a net as stacks of what its blocks make of one image (32, 32, 3) uint8: a square's side grows with √pixels.
 
     Block k stands at x = k + 1, so that figures below can share the axis. A square map is drawn as a square: x and y
     have one scale, and height that is left over stays empty.
     """
     ax = ax or plt.subplots(figsize=(style.WIDTH, 2.9))[1]
-    tops = [0.0]
-    if image is not None:
-        tops = [_draw_sheets(ax, 0, [image])]
-        _label(ax, 0, "image", "×".join(map(str, np.moveaxis(image, 2, 0).shape)), "")
+    tops = [_draw_sheets(ax, 0, [image])]
+    _label(ax, 0, "image", "×".join(map(str, np.moveaxis(image, 2, 0).shape)), "")
     for x, block in enumerate(blocks, start=1):
         tops.append(_draw_sheets(ax, x, _sheets(block.output)))
         _label(ax, x, block.name, block.shape, _lines(block.inside) + ("\n+ its input" if block.adds_input else ""))
-        if x > 1 or image is not None:
-            ax.add_patch(FancyArrowPatch((x - 0.585, 0), (x - 0.435, 0), arrowstyle="-|>", mutation_scale=9, color="k"))
+        ax.add_patch(FancyArrowPatch((x - 0.585, 0), (x - 0.435, 0), arrowstyle="-|>", mutation_scale=9, color="k"))
         if block.adds_input:
             _draw_shortcut(ax, x, max(tops[-2:]) + 0.05)
     ax.set(xlim=(-0.55, len(blocks) + 0.55), ylim=(-1.75, 0.85))
@@ -94,11 +74,7 @@ def plot_net(blocks: Sequence[Block], image: np.ndarray | None = None, ax: Axes 
 
 
 def plot_costs(blocks: Sequence[Block], quantity: str, ax: Axes | None = None) -> Axes:
-    """Parameters or multiply-adds of every block, as bars that stand below the blocks of `plot_net`.
-
-    Args:
-        quantity: "parameters" or "multiply_adds".
-    """
+    """Bars that stand below the blocks of `plot_net`: a `quantity` of each, "parameters" or "multiply_adds"."""
     ax = ax or plt.subplots(figsize=(style.WIDTH, 1.8))[1]
     values = np.array([getattr(block, quantity) for block in blocks])
     colour = {"parameters": style.BLUE, "multiply_adds": style.ORANGE}[quantity]

@@ -17,7 +17,7 @@ from helpers import checks
 from helpers.devices import Compute
 from helpers.models import evaluating
 
-Layers = str | nn.Module | Sequence[str | nn.Module]
+Layers = str | Sequence[str]
 Targets = Sequence[int] | np.ndarray | torch.Tensor
 Maps = dict[str, torch.Tensor]
 
@@ -27,11 +27,8 @@ SCALE = 2.0**8  # keeps small gradients of fp16 from vanishing; a power of two c
 def gradcam(activations: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:
     """Σₖ αₖ Aₖ with αₖ the mean of Gₖ over the cells (Selvaraju et al. 2017, equations 1 and 2, before the ReLU).
 
-    Args:
-        activations, gradients: (N, C, h, w), any float format.
-
-    Returns:
-        (N, h, w), evidence for the class where positive, against it where negative.
+    Activations and gradients are (N, C, h, w), in any float format. The result is (N, h, w): evidence for the class
+    where it is positive, against the class where it is negative.
     """
     return _weighted(gradients.mean((2, 3)), activations)
 
@@ -78,18 +75,15 @@ class GradCAM:
 
     Args:
         model: a net from (N, 3, H, W) images to (N, K) logits; it is run in eval mode.
-        layers: one or several names of modules, such as "layer3" or "layer4.0.norm1", or the modules themselves.
+        layers: one or several names of modules, such as "layer3" or "layer4.0.norm1".
         method: one of METHODS.
         compute: number format and layout of the passes; default that of the images and of the caller's autocast.
-
-    Raises:
-        ValueError: unknown method or layer; the message lists what is allowed.
     """
 
     def __init__(self, model: nn.Module, layers: Layers, method: str = "gradcam", compute: Compute | None = None):
         checks.choice("method", method, METHODS)
         self.model, self.method, self.compute = model, method, compute
-        self.layers = _named(model, [layers] if isinstance(layers, str | nn.Module) else layers)
+        self.layers = _named(model, [layers] if isinstance(layers, str) else layers)
 
     def __enter__(self) -> "GradCAM":
         return self
@@ -98,22 +92,15 @@ class GradCAM:
         return None
 
     def __call__(self, images: torch.Tensor, targets: Targets | None = None, upsample: bool = True) -> Maps:
-        """Draw the map of every image at every layer.
+        """Draw the map of every image at every layer: by the layer's name, (N, H, W) float32 in [0, 1].
+
+        A map is the positive part of the raw map over its maximum, or all zeros where nothing is positive. The layer's
+        maximum is 1; between cells, enlarging may miss it.
 
         Args:
             images: (N, 3, H, W) float, normalised as in training.
             targets: N classes, 0 to K − 1, one for each image; default what the net predicts.
-            upsample: enlarge the maps to (H, W), bilinearly; else they keep their layer's cells.
-
-        Returns:
-            For every layer, by name, (N, H, W) or (N, h, w) float32 in [0, 1]: the raw map's positive part over its
-            maximum. A map without positive part is all zeros. The layer's maximum is 1; between cells, enlarging
-            may miss it.
-
-        Raises:
-            ValueError: images or targets of a wrong shape or type, a target that is no class, a layer without spatial
-                output, or one that is called twice, never, or without effect on the logits.
-            FloatingPointError: logits or gradients that are infinite or not numbers.
+            upsample: enlarge the maps to (H, W), bilinearly; else they keep their layer's cells, (N, h, w).
         """
         maps = {name: positive_share(raw) for name, raw in self.raw(images, targets).items()}
         return {name: enlarge(cells, images.shape[2:]) for name, cells in maps.items()} if upsample else maps
@@ -224,15 +211,7 @@ def enlarge(maps: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
 
 
 def classes_of(logits: torch.Tensor, targets: Targets | None) -> torch.Tensor:
-    """Targets, checked against logits (N, K), or their predictions where none are given.
-
-    Returns:
-        (N,) int64, 0 to K − 1, on the logits' device.
-
-    Raises:
-        ValueError: logits or targets of a wrong shape or type, a target that is no class.
-        FloatingPointError: logits that are infinite or not numbers.
-    """
+    """Targets, checked against logits (N, K), or their predictions: (N,) int64, 0 to K − 1, on the logits' device."""
     if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
         found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
         raise ValueError(f"the net must put out logits (N, K), not {found}")
@@ -256,20 +235,15 @@ def _weighted(weights: torch.Tensor, activations: torch.Tensor) -> torch.Tensor:
     return (weights[:, :, None, None] * activations).sum(1)
 
 
-def _named(model: nn.Module, layers: Sequence[str | nn.Module]) -> dict[str, nn.Module]:
-    """The layers by name: as given, or the path of a module inside the model."""
+def _named(model: nn.Module, layers: Sequence[str]) -> dict[str, nn.Module]:
+    """The layers by name, the path of a module inside the model."""
     modules = dict(model.named_modules())
-    paths = {module: path for path, module in modules.items()}
-    named = {}
-    for layer in layers:
-        name = paths.get(layer) if isinstance(layer, nn.Module) else layer
-        if name not in modules:
-            shown = f"{type(layer).__name__} object" if isinstance(layer, nn.Module) else repr(layer)
-            raise ValueError(f"the net has no layer {shown}; {_advice(model, str(name))}")
-        named[name] = modules[name]
-    if not named:
+    if not layers:
         raise ValueError(f"name at least one layer; {_advice(model)}")
-    return named
+    for name in layers:
+        if name not in modules:
+            raise ValueError(f"the net has no layer {name!r}; {_advice(model, str(name))}")
+    return {name: modules[name] for name in layers}
 
 
 def _advice(model: nn.Module, wanted: str = "") -> str:

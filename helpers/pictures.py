@@ -1,11 +1,10 @@
-"""Pictures of data: rows and grids of images, grey levels before and after normalising, and the way back to pixels."""
+"""Pictures of data: rows and grids of images, and grey levels before and after normalising."""
 
 from collections.abc import Sequence
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
@@ -24,38 +23,10 @@ CHANNELS = (("red", style.RED, "-"), ("green", style.GREEN, "--"), ("blue", styl
 Box = tuple[float, float, float, float]  # left, bottom, width, height, as shares of a figure
 
 
-def denormalise(images: torch.Tensor | np.ndarray, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
-    """Turn what a net is given back into pixels.
-
-    Args:
-        images: (N, 3, H, W) float, normalised.
-        mean, std: per channel, as used to normalise, in 0..1.
-
-    Returns:
-        (N, H, W, 3) float32 in [0, 1]; what lies outside is clipped.
-
-    Raises:
-        ValueError: another shape.
-    """
-    planes = images.detach().float().cpu().numpy() if isinstance(images, torch.Tensor) else np.asarray(images)
-    if planes.ndim != 4 or planes.shape[1] != 3:
-        raise ValueError(f"normalised images must be (N, 3, H, W), not {planes.shape}; for one image give image[None]")
-    pixels = planes.transpose(0, 2, 3, 1) * np.asarray(std) + np.asarray(mean)
-    return np.clip(pixels, 0, 1).astype(np.float32)
-
-
 def mosaic(rows: np.ndarray, group: int = 0) -> np.ndarray:
-    """Lay images side by side on white.
+    """Lay images (R, C, H, W, 3), uint8 or float in [0, 1], side by side on white.
 
-    Args:
-        rows: (R, C, H, W, 3) uint8, or float in [0, 1].
-        group: columns after which the gap is wider; 0 for none.
-
-    Returns:
-        One image (R·H + gaps, C·W + gaps, 3) uint8.
-
-    Raises:
-        ValueError: another shape or range.
+    The result is one image (R·H + gaps, C·W + gaps, 3) uint8. After every `group` columns the gap is wider; 0 for none.
     """
     tiles = _pixels(rows, 5, "(R, C, H, W, 3)")
     count, columns, height, width = tiles.shape[:4]
@@ -70,9 +41,7 @@ def mosaic(rows: np.ndarray, group: int = 0) -> np.ndarray:
 def few_colors(images: np.ndarray, count: int = COLORS) -> np.ndarray:
     """The same images in the colours that fit them best; the eye hardly notices, and a page takes a third of the space.
 
-    Args:
-        images: (…, H, W, 3) uint8.
-        count: colours at most, 2 to 256; images that have no more stay as they are.
+    Images (…, H, W, 3) uint8 get at most `count` colours, 2 to 256; those that have no more stay as they are.
     """
     page = Image.fromarray(np.ascontiguousarray(images).reshape(-1, images.shape[-2], 3))
     if page.getcolors(count):
@@ -99,10 +68,7 @@ def plot_rows(
         heading: the title, above all.
         group: columns after which the gap is wider; 0 for none.
         scale: how many times to enlarge; by default as far as fits the series' width.
-        ax: where to draw; by default a new figure, on which all pixels of an image are equally large.
-
-    Raises:
-        ValueError: another shape or range, or not one text for each row and column.
+        ax: by default that of a new figure, on which all pixels of an image are equally large.
     """
     tiles = _pixels(rows, 5, "(R, C, H, W, 3)")
     count, columns, height, width = tiles.shape[:4]
@@ -127,20 +93,15 @@ def plot_images(
     title_colors: Sequence[str] | None = None,
     heading: str = "",
 ) -> Figure:
-    """Draw a grid of images, each on its own axes under its own title.
+    """Draw a grid of images (N, H, W, 3), uint8 or float in [0, 1], each on its own axes under its own title.
+
+    The figure is a new one, as wide as the series' other figures; its axes are those of the images, in their order.
 
     Args:
-        images: (N, H, W, 3) uint8, or float in [0, 1]; `denormalise` makes them from what a net was given.
         titles: N texts, which may have several lines.
-        columns: images beside each other; the figure is as wide as the series' other figures.
+        columns: images beside each other.
         title_colors: N colours, default black.
         heading: the title of the figure, above all.
-
-    Returns:
-        A new figure; its axes are those of the images, in their order.
-
-    Raises:
-        ValueError: another shape or range, or not one title and colour for each image.
     """
     pixels = few_colors(_pixels(images, 4, "(N, H, W, 3)"))
     titles = [""] * len(pixels) if titles is None else titles
@@ -164,10 +125,6 @@ def plot_levels(counts: np.ndarray, values: np.ndarray, ax: Axes | None = None) 
     Args:
         counts: (3, L) pixels of each level in red, green and blue.
         values: (L,) or (3, L), where the levels lie on the horizontal axis.
-        ax: where to draw.
-
-    Raises:
-        ValueError: shapes that do not fit.
     """
     if np.ndim(counts) != 2 or len(counts) != 3 or np.shape(values) not in (np.shape(counts), np.shape(counts)[1:]):
         raise ValueError(f"counts must be (3, L) and values (L,) or (3, L), not {np.shape(counts)}, {np.shape(values)}")
@@ -179,20 +136,15 @@ def plot_levels(counts: np.ndarray, values: np.ndarray, ax: Axes | None = None) 
     return ax
 
 
-def plot_plane(plane: np.ndarray, limit: float = 2.5, ax: Axes | None = None) -> Axes:
-    """Draw one normalised channel: white is the mean, orange below it, purple above, in steps that can be told apart.
+def plot_plane(plane: np.ndarray, ax: Axes | None = None) -> Axes:
+    """Draw one normalised channel, (H, W) in standard deviations: white is the mean, orange below it, purple above.
 
-    Args:
-        plane: (H, W) in standard deviations.
-        limit: deviation at which the colours end, either way; a step is a tenth of it.
-        ax: where to draw; `ax.images[0]` serves a colour bar.
-
-    Raises:
-        ValueError: another shape.
+    The colours come in steps that can be told apart; `ax.images[0]` serves a colour bar.
     """
     if np.ndim(plane) != 2:
         raise ValueError(f"a channel must be (H, W), not {np.shape(plane)}")
     ax = ax or plt.subplots()[1]
+    limit = 2.5  # deviation at which the colours end, either way; a step is a tenth of it
     ax.imshow(plane, cmap=mpl.colormaps["PuOr"].resampled(21), vmin=-1.05 * limit, vmax=1.05 * limit)
     ax.set_yticks([])
     _bare(ax)
@@ -203,12 +155,12 @@ def _pixels(images: np.ndarray, axes: int, shape: str) -> np.ndarray:
     """Images as uint8, checked: so many axes, the last one of colours, and not empty."""
     images = np.asarray(images)
     if images.ndim != axes or images.shape[-1] != 3 or not images.size:
-        raise ValueError(f"images must be {shape}, not {images.shape}; see denormalise for what a net was given")
+        raise ValueError(f"images must be {shape}, not {images.shape}; colours come last")
     if images.dtype == np.uint8:
         return images
     if images.dtype.kind != "f" or not (images.min() >= 0 and images.max() <= 1):
         found = f"{images.dtype} from {images.min():.3g} to {images.max():.3g}"
-        raise ValueError(f"images must be uint8, or float in [0, 1], not {found}; see denormalise")
+        raise ValueError(f"images must be uint8, or float in [0, 1], not {found}; undo the normalisation first")
     return np.rint(255 * images).astype(np.uint8)
 
 

@@ -28,8 +28,7 @@ CURVES = {
 def plot_loss(history: History, about: str, floor: float = 0.0, ax: Axes | None = None) -> Axes:
     """Cross-entropy of every split that was measured, epoch by epoch.
 
-    Args:
-        floor: least training loss that label smoothing leaves possible, drawn as a dotted line; 0 for none.
+    `floor`, a dotted line, is the least training loss that label smoothing leaves possible; 0 for none.
     """
     ax = _plot_curves(history, "loss", f"Loss · {about}", "cross-entropy", ax)
     if floor:
@@ -66,11 +65,9 @@ def plot_rate(
     planned: np.ndarray | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """The learning rate of every step with its peak, over the planned one where that is given.
+    """The learning rate of every step, (steps,), with its peak, over the planned one where that is given.
 
-    Args:
-        recorded, planned: (steps,) rates; their first step lies at epoch 0, the end of the run at its last epoch.
-        steps_per_epoch: turns steps into epochs.
+    The first step lies at epoch 0, the end of the run at its last epoch.
     """
     ax = ax or plt.subplots()[1]
     if planned is not None:
@@ -124,11 +121,9 @@ def plot_class_accuracy(shares: Sequence[Share], classes: Sequence[str], about: 
 
 
 def plot_confusion(matrix: np.ndarray, classes: Sequence[str], about: str, ax: Axes | None = None) -> Axes:
-    """A confusion matrix: every cell its count; the colour is the share of its row, for the errors alone.
+    """A confusion matrix (K, K), row = truth, column = prediction: every cell has its count.
 
-    Args:
-        matrix: (K, K) counts, row = truth, column = prediction.
-        classes: K names.
+    The colour is the share of its row, for the errors alone.
     """
     ax = ax or plt.subplots()[1]
     shares = matrix / np.maximum(1, matrix.sum(1, keepdims=True))

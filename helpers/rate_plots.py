@@ -26,65 +26,51 @@ MARKS = {
 }
 
 
-def plot_range_test(
-    curve: Curve, found: Suggestions | None = None, title: str | None = None, ax: Axes | None = None
-) -> Axes:
-    """The loss against the rate: every step faintly, smoothed as a line, the suggestions marked with their rates.
-
-    Args:
-        found: what `suggest` read from the curve; None marks nothing.
-        title: default says what was swept.
-    """
+def plot_range_test(curve: Curve, found: Suggestions, title: str, ax: Axes | None = None) -> Axes:
+    """The loss against the rate: every step faintly, smoothed as a line, the suggestions marked with their rates."""
     ax = ax or plt.subplots()[1]
     count = curve.finite
     values = smooth(curve.loss[:count])[0]
     ax.plot(curve.lr[:count], curve.loss[:count], color=style.BLUE, alpha=0.3, linewidth=1)
     ax.plot(curve.lr[:count], values, color=style.BLUE, label="loss, smoothed")
-    for name, rate in (found.rates() if found else {}).items():
+    for name, rate in found.rates().items():
         text, colour, marker = MARKS[name]
         height = np.interp(rate, curve.lr[:count], values)
         ax.plot(rate, height, marker, color=colour, markersize=9, zorder=3, label=f"{text}: {rate:.2g}")
     if count:
         ax.set_ylim(*_frame(curve.loss[:count], values))
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=10)
-    return _on_rates(ax, curve, title or f"Range test · {curve.about}", "cross-entropy")
+    return _on_rates(ax, curve, title)
 
 
-def plot_sweeps(
-    curves: Mapping[str, Curve] | Sequence[Curve], title: str, quantity: str = "loss", ax: Axes | None = None
-) -> Axes:
-    """Several sweeps over one another, smoothed.
+def plot_sweeps(curves: Mapping[str, Curve] | Sequence[Curve], title: str, ax: Axes | None = None) -> Axes:
+    """The losses of several sweeps over one another, smoothed.
 
-    Args:
-        curves: by name for a legend; a plain sequence, such as of seeds, has one colour and no legend.
-        quantity: "loss" or "accuracy".
+    Curves by name have a legend; a plain sequence, such as of seeds, has one colour and no legend.
     """
     ax = ax or plt.subplots()[1]
     named = isinstance(curves, Mapping)
     several = list(curves.values() if named else curves)
     tops = []
     for number, curve in enumerate(several):
-        values = smooth(getattr(curve, quantity)[: curve.finite])[0]
+        values = smooth(curve.loss[: curve.finite])[0]
         label = list(curves)[number] if named else None
         colour = style.CYCLE[number % len(style.CYCLE)] if named else style.BLUE
         look = {} if named else {"alpha": 0.7, "linewidth": 1.3}
         ax.plot(curve.lr[: curve.finite], values, color=colour, label=label, **look)
         if curve.finite:
             tops.append(_frame(curve.loss[: curve.finite], values))
-    if quantity == "accuracy":
-        ax.yaxis.set_major_formatter(percent)
-    elif tops:
+    if tops:
         ax.set_ylim(min(low for low, _ in tops), max(high for _, high in tops))
     if named:
         ax.legend(fontsize=10)
-    return _on_rates(ax, several[0], title, "cross-entropy" if quantity == "loss" else quantity)
+    return _on_rates(ax, several[0], title)
 
 
 def plot_spreads(spreads: Mapping[str, Mapping[str, Spread]], title: str, ax: Axes | None = None) -> Axes:
     """What sweeps suggest under several conditions: one row each, every suggestion at its middle with its range.
 
-    Args:
-        spreads: by condition, what `spread` returns; suggestions follow MARKS.
+    `spreads` has by condition what `rate_curves.spread` returns; suggestions follow MARKS.
     """
     ax = ax or plt.subplots()[1]
     shown = [name for name in MARKS if any(name in row for row in spreads.values())]
@@ -116,13 +102,10 @@ def plot_by_epoch(curves: Mapping[str, Curve], title: str, ax: Axes | None = Non
 
 
 def plot_grid(found: Accuracies, title: str, ax: Axes | None = None) -> Axes:
-    """A rate grid: held-out accuracy against the peak rate, one line per logit scale.
+    """A rate grid: held-out accuracy, as `rate_grid.read` gives it, against the peak rate, one line per logit scale.
 
     Filled dots are cells whose ends lie at a hundredth of the peak, the line joins those of the first seed. Hollow ones
-    have other ends; a cross at the bottom is a cell that diverged.
-
-    Args:
-        found: accuracies in [0, 1] by rates and seed, as `rate_grid.read` gives them; 0 for a cell that diverged.
+    have other ends; a cross at the bottom is a cell that diverged, whose accuracy is 0.
     """
     ax = ax or plt.subplots()[1]
     scales = sorted({rates.logit_scale for rates, _ in found}, reverse=True)
@@ -158,8 +141,8 @@ def _frame(losses: np.ndarray, values: np.ndarray) -> tuple[float, float]:
     return low - 0.3 * fall, first + 0.7 * fall
 
 
-def _on_rates(ax: Axes, curve: Curve, title: str, unit: str) -> Axes:
+def _on_rates(ax: Axes, curve: Curve, title: str) -> Axes:
     if curve.sweep.scale == "exp":
         ax.set_xscale("log")
-    ax.set(xlabel="learning rate", ylabel=unit, title=title)
+    ax.set(xlabel="learning rate", ylabel="cross-entropy", title=title)
     return ax

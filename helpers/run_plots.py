@@ -20,9 +20,8 @@ MOST_LABELS = 8  # more rates than these are not all written out
 def plot_plateau(states: Sequence[PlateauState], split: str, about: str, ax: Axes | None = None) -> Axes:
     """The watched loss after every epoch, the best so far, the bad epochs with their count, and the cuts.
 
-    Args:
-        states: of `schedules.plateau_states`, one for each epoch.
-        split: whose loss is watched: "validation" or "test".
+    `states` are those of `schedules.plateau_states`, one for each epoch; `split`, "validation" or "test", is whose loss
+    is watched.
 
     A cut after the last epoch is left out, as no epoch runs at the lower rate. A first loss that lies far above the
     others may leave the frame. What spans more than a factor of three stands on a logarithmic axis: late in a long run,
@@ -64,9 +63,7 @@ def plot_plateau(states: Sequence[PlateauState], split: str, about: str, ax: Axe
 def plot_held_rate(rates: np.ndarray, steps_per_epoch: int, about: str, ax: Axes | None = None) -> Axes:
     """A rate that is held and then multiplied, on a logarithmic axis; every level is written out if they are few.
 
-    Args:
-        rates: (steps,) rate of every step; the first step lies at epoch 0, as in `plots.plot_rate`.
-        steps_per_epoch: turns steps into epochs.
+    `rates` are those of the steps, (steps,); the first step lies at epoch 0, as in `plots.plot_rate`.
     """
     ax = ax or plt.subplots()[1]
     ax.stairs(rates, np.arange(len(rates) + 1) / steps_per_epoch, baseline=None, color=style.BLACK, linewidth=1.8)

@@ -13,7 +13,7 @@ from PIL import Image
 
 # Okabe & Ito (2008): distinct under every common colour-vision deficiency
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
-PURPLE, SKY, YELLOW, BLACK, GREY = "#CC79A7", "#56B4E9", "#F0E442", "#000000", "#8A8A8A"
+PURPLE, SKY, BLACK, GREY = "#CC79A7", "#56B4E9", "#000000", "#8A8A8A"
 TRAIN, VALIDATION, TEST, AVERAGED = BLUE, GREEN, ORANGE, RED  # the same split has the same colour everywhere
 CYCLE = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK)
 SEQUENTIAL = "cividis"  # for magnitudes; ordered in lightness and safe for colour-blind readers
@@ -49,11 +49,9 @@ def use_style() -> None:
 
 
 def show(figure: Figure, alt: str) -> None:
-    """Display a figure in a notebook, once, with a text for readers who cannot see it.
+    """Display a figure in a notebook with `alt`, one sentence that says what it shows to readers who cannot see it.
 
-    Args:
-        figure: is closed afterwards, so that the notebook does not show it a second time.
-        alt: one sentence that says what the figure shows.
+    The figure is closed afterwards, so that the notebook does not show it a second time.
     """
     picture = base64.b64encode(png(figure)).decode()
     display({"image/png": picture, "text/plain": alt}, raw=True, metadata={"image/png": {"alt": alt}})

@@ -7,16 +7,12 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.colors import to_hex
 from matplotlib.text import Text
 
-from helpers import loaders, pictures, style
-from helpers.devices import Compute
-
-MEAN, STD = (0.5, 0.4, 0.3), (0.25, 0.2, 0.1)
+from helpers import pictures, style
 
 
 @pytest.fixture(autouse=True)
@@ -50,30 +46,6 @@ def drawn(ax):
 def title_of(ax):
     """The text object of an axes' title."""
     return next(text for text in ax.findobj(Text) if text.get_text() and text.get_text() == ax.get_title(loc="left"))
-
-
-# ---- denormalise
-
-
-def test_denormalise_undoes_what_the_loader_does():
-    images = torch.from_numpy(photographs(5))
-    normal = loaders.Normalize(MEAN, STD, Compute("cpu", "fp32"))(images)
-    assert abs(normal).max() > 1.5  # so that there was something to undo
-    pixels = pictures.denormalise(normal, MEAN, STD)
-    assert pixels.shape == (5, 32, 32, 3) and pixels.dtype == np.float32
-    assert np.array_equal(np.rint(255 * pixels), images)
-
-
-def test_denormalise_by_hand_and_clipped():
-    planes = np.zeros((1, 3, 1, 2))
-    planes[0, :, 0, 1] = (1, -1, 9)
-    assert np.allclose(pictures.denormalise(planes, MEAN, STD)[0, 0], [(0.5, 0.4, 0.3), (0.75, 0.2, 1.0)])
-
-
-@pytest.mark.parametrize("shape", [(3, 32, 32), (2, 32, 32, 3)])
-def test_denormalise_names_the_shape(shape):
-    with pytest.raises(ValueError, match=r"\(N, 3, H, W\), not \(" + ", ".join(map(str, shape))):
-        pictures.denormalise(torch.zeros(shape), MEAN, STD)
 
 
 # ---- mosaic
@@ -168,9 +140,9 @@ def test_heading_stands_above_the_titles():
 
 
 def test_images_must_be_pixels():
-    with pytest.raises(ValueError, match=r"\(N, H, W, 3\), not \(2, 3, 8, 8\); see denormalise"):
+    with pytest.raises(ValueError, match=r"\(N, H, W, 3\), not \(2, 3, 8, 8\); colours come last"):
         pictures.plot_images(np.zeros((2, 3, 8, 8)))
-    with pytest.raises(ValueError, match=r"float in \[0, 1\], not float64 from -1.9 to 2.1; see denormalise"):
+    with pytest.raises(ValueError, match=r"float in \[0, 1\], not float64 from -1.9 to 2.1; undo the normalisation"):
         pictures.plot_images(np.linspace(-1.9, 2.1, 48).reshape(1, 4, 4, 3))
     with pytest.raises(ValueError, match="not float64 from -0.1 to 0.9"):
         pictures.plot_images(np.linspace(-0.1, 0.9, 48).reshape(1, 4, 4, 3))

@@ -307,7 +307,7 @@ def test_square_maps_are_drawn_as_squares(measured, above, caplog):
 
 
 def test_the_drawing_shows_the_measured_maps(measured, ax):
-    diagrams.plot_net(measured[1], ax=ax)
+    diagrams.plot_net(measured[1], np.zeros((32, 32, 3), np.uint8), ax)
     prep = measured[1][0].output
     drawn = [np.asarray(image.get_array()) for image in ax.images if image.get_array().shape == (32, 32)]
     assert drawn and all(any(np.array_equal(sheet, channel) for channel in prep) for sheet in drawn)
