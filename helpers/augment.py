@@ -142,11 +142,7 @@ def to_dict(transform: Transform) -> dict[str, Any]:
 
 
 def from_dict(values: Transform | Mapping[str, Any]) -> Transform:
-    """The inverse of `to_dict`; a transform is returned as it is.
-
-    Raises:
-        ValueError: unknown transform or setting.
-    """
+    """The inverse of `to_dict`; a transform is returned as it is."""
     if isinstance(values, Transform):
         return values
     settings = dict(values)
@@ -158,25 +154,17 @@ def from_dict(values: Transform | Mapping[str, Any]) -> Transform:
 
 
 def from_list(values: Any) -> tuple[Transform, ...]:
-    """A recipe's transforms from a list of them, each as `from_dict` takes it.
-
-    Raises:
-        ValueError: not a list, or an unknown transform or setting.
-    """
+    """A recipe's transforms from a list of them, each as `from_dict` takes it."""
     if not isinstance(values, list | tuple) or not all(isinstance(v, Transform | Mapping) for v in values):
         raise ValueError(f'transforms must be a list such as [{{"transform": "Flip", "p": 0.5}}], not {values!r}')
     return tuple(map(from_dict, values))
 
 
 def pipeline(transforms: Sequence[Transform], mean: Sequence[float]) -> A.Compose:
-    """Build the albumentations pipeline of a recipe, in the recipe's order.
+    """Build the albumentations pipeline of a recipe, in the recipe's order; without transforms it changes nothing.
 
-    Args:
-        transforms: the recipe's transforms; empty leaves images as they are.
-        mean: channel means of the data set in [0, 1]; cutout fills with them, rounded to pixel units 0–255.
-
-    Returns:
-        A pipeline called as `pipeline(image=image)["image"]`, (32, 32, 3) uint8 in and out.
+    It is called as `pipeline(image=image)["image"]`, (32, 32, 3) uint8 in and out. `mean` holds the channel means of
+    the data set in [0, 1]; cutout fills with them, rounded to whole pixel values 0–255.
     """
     return A.Compose([step for transform in transforms for step in transform.build(pixel(mean))])
 
@@ -188,14 +176,11 @@ def pixel(colour: Sequence[float]) -> Fill:
 
 
 def reseed(augmentation: A.Compose, *key: int) -> None:
-    """Point the pipeline's randomness at the stream that belongs to `key`.
+    """Point the pipeline's randomness at the stream of `key`, non-negative integers such as (seed, epoch, batch).
 
-    All transforms share the one stream and draw from it in turn. Left alone, albumentations 2.0.8 repeats one stream in
-    every worker and epoch; given an integer seed, it hands each transform a generator with the same seed, so that
-    two flips always agree.
-
-    Args:
-        key: non-negative integers such as (seed, epoch, batch); equal keys give equal draws, on any worker.
+    Equal keys give equal draws, on any worker. All transforms share the one stream and draw from it in turn. Left
+    alone, albumentations 2.0.8 repeats one stream in every worker and epoch; given an integer seed, it hands each
+    transform a generator with the same seed, so that two flips always agree.
     """
     generator = np.random.default_rng(key)
     augmentation.set_random_state(generator, random.Random(int(generator.integers(2**63))))

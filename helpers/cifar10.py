@@ -5,15 +5,12 @@ import shutil
 import tarfile
 import tempfile
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torchvision.datasets import CIFAR10
 from torchvision.datasets.utils import check_integrity
-from tqdm import tqdm
 
 from helpers import downloads
 
@@ -22,8 +19,6 @@ REPO_ROOT = Path(__file__).resolve().parent.parent
 SET_ROOT = f"set CIFAR10_ROOT to a folder with an intact {CIFAR10.base_folder}/ or {CIFAR10.filename}"
 
 SCRATCH = ".unpacking-"
-
-Notice = Callable[[str], Any]
 
 
 class DatasetError(RuntimeError):
@@ -43,29 +38,24 @@ class Arrays:
     classes: tuple[str, ...]
 
 
-def read(given: Path | None = None, download: bool = True, notice: Notice = tqdm.write) -> Arrays:
-    """Read CIFAR-10 from where it is, or get it first.
+def read(given: Path | None) -> Arrays:
+    """Read CIFAR-10's 50,000 training and 10,000 test images from where they are, or download them first.
 
     Args:
-        given: folder with cifar-10-batches-py/ or cifar-10-python.tar.gz, which is not written to; default the
-            repository's data/.
-        download: whether to download it into data/ if it is not there and no folder is given.
-        notice: is told of slow transfers and of waiting for another process, one line each.
-
-    Returns:
-        50,000 training and 10,000 test images.
+        given: folder with cifar-10-batches-py/ or cifar-10-python.tar.gz, which is not written to; None is the
+            repository's data/, into which they are downloaded if they are not there.
 
     Raises:
-        Unavailable: it is not in data/ and cannot be, or may not be, downloaded.
-        DatasetError: it is not in the folder given, or is damaged.
+        Unavailable: not in data/, and cannot be downloaded.
+        DatasetError: not in the folder given, or damaged.
     """
     folder, archive = _places(given)
     if not on_disk(given):
-        _download(archive, download, notice)
+        _download(archive)
     elif folder.exists():
         return _read_batches(folder.parent)
     try:
-        return _read_archive(archive, notice)
+        return _read_archive(archive)
     except OSError as error:
         raise DatasetError(
             f"Cannot unpack {archive}: {error}. Make room; or {SET_ROOT}; or {downloads.INSTEAD}"
@@ -90,33 +80,29 @@ def _places(given: Path | None) -> tuple[Path, Path]:
     return root / CIFAR10.base_folder, root / CIFAR10.filename
 
 
-def _download(archive: Path, allowed: bool, notice: Notice) -> None:
-    if not allowed:
-        raise Unavailable(
-            f"CIFAR-10 is not in {archive.parent}.\nAllow its download; or {SET_ROOT}; or {downloads.INSTEAD}"
-        )
+def _download(archive: Path) -> None:
     try:
-        downloads.fetch(downloads.cifar10_urls(), archive, CIFAR10.tgz_md5, notice=notice)
+        downloads.fetch(downloads.cifar10_urls(), archive, CIFAR10.tgz_md5)
     except downloads.DownloadError as error:
         raise Unavailable(f"{error}; or {SET_ROOT}") from error
 
 
-def _read_archive(archive: Path, notice: Notice) -> Arrays:
+def _read_archive(archive: Path) -> Arrays:
     """Read the tar.gz by way of the repository's data/, or of a temporary folder where that cannot be written."""
     if downloads.md5_of(archive) != CIFAR10.tgz_md5:
         raise _damage(archive, "its MD5 is wrong")
     try:
-        return _read_batches(_unpack(archive, REPO_ROOT / "data", notice))
+        return _read_batches(_unpack(archive, REPO_ROOT / "data"))
     except OSError:
         with tempfile.TemporaryDirectory() as scratch:
-            return _read_batches(_unpack(archive, Path(scratch), notice))
+            return _read_batches(_unpack(archive, Path(scratch)))
 
 
-def _unpack(archive: Path, folder: Path, notice: Notice) -> Path:
+def _unpack(archive: Path, folder: Path) -> Path:
     """Unpack into a folder, whole or not at all, once even if several processes try; returns the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / CIFAR10.base_folder
-    with downloads.exclusive(folder / "unpack.lock", notice):
+    with downloads.exclusive(folder / "unpack.lock"):
         if not target.exists():
             for left in folder.glob(f"{SCRATCH}*"):  # of a process that was killed while it unpacked
                 shutil.rmtree(left, ignore_errors=True)

@@ -22,35 +22,12 @@ PRESENT = ("torch", "torchvision", "numpy")  # never touched: Colab's fit its dr
 REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)(?P<version>[^#]*)#\s*(?P<users>.*)")
 REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}")
 DRIVE = "/content/drive"
-BOOTSTRAP = """\
-# In Google Colab this fetches the repository and installs what is missing; anywhere else it does nothing.
-import subprocess
-import sys
-from pathlib import Path
-
-REPO = "owner/name"
-use_drive = False  # True keeps runs on Google Drive: a lost machine loses no epoch
-if "google.colab" in sys.modules:
-    folder = Path(REPO.split("/")[1]).absolute()
-    if not folder.exists():
-        address = f"https://github.com/{REPO}"
-        subprocess.run(["git", "clone", "--quiet", "--depth=1", address, str(folder)], check=True)
-    sys.path.insert(0, str(folder))
-    from helpers.colab import setup
-
-    setup(use_drive)
-"""  # the first code cell of every notebook, owner/name stamped
 
 
 def setup(use_drive: bool = False, root: Path = REPO_ROOT) -> None:
-    """Make a fresh Colab machine ready for the notebooks.
+    """Make a fresh Colab machine ready for the notebooks of the repository cloned at `root`.
 
-    Args:
-        use_drive: keep the run store on Google Drive, where it outlives the machine; asks for permission once.
-        root: the cloned repository.
-
-    Raises:
-        RuntimeError: pip could not install what is missing.
+    `use_drive` keeps the run store on Google Drive, where it outlives the machine, and asks for permission once.
     """
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     missing = missing_requirements((root / "requirements.txt").read_text(encoding="utf-8"))
@@ -63,8 +40,7 @@ def setup(use_drive: bool = False, root: Path = REPO_ROOT) -> None:
 def missing_requirements(text: str) -> list[str]:
     """Requirements that notebooks need and that are not installed.
 
-    Args:
-        text: a requirements file whose comments name the notebooks ("all", or numbers) that use a line.
+    `text` is a requirements file whose comments name the notebooks ("all", or numbers) that use a line.
     """
     lines = filter(None, map(REQUIREMENT.match, text.splitlines()))
     needed = [line for line in lines if re.match(r"all\b|\d", line["users"]) and line["name"] not in PRESENT]
@@ -85,11 +61,7 @@ def _version(name: str) -> str:
 
 
 def install(requirements: list[str]) -> None:
-    """Install requirements with pip, which may not move torch, torchvision or numpy to another version.
-
-    Raises:
-        RuntimeError: pip failed; the message ends with what it said.
-    """
+    """Install requirements with pip, which may not move torch, torchvision or numpy to another version."""
     installed = {name: _version(name) for name in PRESENT}
     pins = "".join(f"{name}=={version}\n" for name, version in installed.items() if version)
     with tempfile.TemporaryDirectory() as folder:
@@ -111,11 +83,7 @@ def mount_drive() -> Path:
 
 
 def repository(root: Path = REPO_ROOT) -> str:
-    """The repository's owner/name, which stands in pyproject.toml and nowhere else by hand.
-
-    Raises:
-        ValueError: pyproject.toml names none.
-    """
+    """The repository's owner/name, which stands in pyproject.toml and nowhere else by hand."""
     with (root / "pyproject.toml").open("rb") as file:
         urls = tomllib.load(file).get("project", {}).get("urls", {})
     found = re.fullmatch(r"https://github\.com/([^/]+/[^/]+?)(\.git)?/?", urls.get("Repository", ""))
@@ -127,13 +95,8 @@ def repository(root: Path = REPO_ROOT) -> str:
 def stamp(repo: str, root: Path = REPO_ROOT) -> list[Path]:
     """Write a repository's owner/name into every badge, bootstrap cell, the README and pyproject.toml.
 
-    Badges and bootstrap cells are found whatever name they carry, other links to GitHub by the current one.
-
-    Returns:
-        The files that changed.
-
-    Raises:
-        ValueError: not of the form owner/name.
+    Badges and bootstrap cells are found whatever name they carry, other links to GitHub by the current one. Returns the
+    files that changed.
     """
     if not REPOSITORY.fullmatch(repo) or repo.endswith(".git"):
         raise ValueError(f"{repo!r} is not of the form owner/name, as in github.com/owner/name")

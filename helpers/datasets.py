@@ -9,29 +9,23 @@ import numpy as np
 from tqdm import tqdm
 
 from helpers import cifar10, shapes10
-from helpers.cifar10 import DatasetError, Notice
+from helpers.cifar10 import DatasetError
 
 NAMES = ("cifar10", "shapes10", "auto")
 SPLIT_SEED = 45_000  # fixed, so that every recipe holds out the same images
 
 _READ: dict[Path | None, "Dataset"] = {}  # CIFAR-10 by the folder given
-_MISSED: set[tuple[Path | None, bool]] = set()  # folder given and leave to download, where "auto" found no CIFAR-10
+_MISSED: set[Path | None] = set()  # the folder given, where "auto" found no CIFAR-10
 _DRAWN: dict[str, "Images"] = {}  # the longest draw of each split of Shapes-10
 
 
 @dataclass(frozen=True)
 class Images:
-    """One split in memory; the arrays of `load` are read-only, since all users share them.
+    """One split in memory; the arrays of `load` are read-only, since all users share them."""
 
-    Attributes:
-        images: (N, 32, 32, 3) uint8 RGB.
-        labels: (N,) int64.
-        masks: (N, 32, 32) bool, True on the object; Shapes-10 only, else None.
-    """
-
-    images: np.ndarray
-    labels: np.ndarray
-    masks: np.ndarray | None = None
+    images: np.ndarray  # (N, 32, 32, 3) uint8 RGB
+    labels: np.ndarray  # (N,) int64
+    masks: np.ndarray | None = None  # (N, 32, 32) bool, True on the object; Shapes-10 only
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -44,88 +38,61 @@ class Images:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A training and a test split with what belongs to both.
+    """A training and a test split with what belongs to both."""
 
-    Attributes:
-        name: "cifar10" or "shapes10", as in paths and records; title: as in figures.
-        classes: the names of labels 0 to 9.
-        mean, std: of each channel over the full training split, in 0..1.
-    """
-
-    name: str
-    title: str
-    classes: tuple[str, ...]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    name: str  # "cifar10" or "shapes10", as in paths and records
+    title: str  # as in figures
+    classes: tuple[str, ...]  # the names of labels 0 to 9
+    mean: tuple[float, float, float]  # of each channel over the full training split, in 0..1
+    std: tuple[float, float, float]  # standard deviation, likewise
     train: Images = field(repr=False)
     test: Images = field(repr=False)
 
     def subset(self, n_train: int | None, n_test: int | None) -> "Dataset":
-        """The same data set with fewer images, always the same ones, each class with its share.
-
-        Args:
-            n_train, n_test: images to keep of each split, at most; None keeps all.
-        """
+        """The same data set with at most so many images, always the same, each class with its share; None keeps all."""
         return replace(self, train=_thin(self.train, n_train), test=_thin(self.test, n_test))
 
 
-def load(
-    name: str = "auto", *, root: Path | None = None, download: bool = True, notice: Notice = tqdm.write
-) -> Dataset:
-    """Load a data set, once per process.
+def load(name: str = "auto") -> Dataset:
+    """Load "cifar10" or "shapes10", once per process: 50,000 training and 10,000 test images in read-only arrays.
 
-    Args:
-        name: "cifar10"; "shapes10"; or "auto", CIFAR-10 if it is on disk or can be downloaded, else Shapes-10.
-        root: folder with cifar-10-batches-py/ or cifar-10-python.tar.gz; default the environment's CIFAR10_ROOT.
-            Without either, the repository's data/, into which CIFAR-10 is downloaded.
-        download: whether it may be.
-        notice: is told, in one line, when "auto" takes Shapes-10.
-
-    Returns:
-        50,000 training and 10,000 test images with read-only arrays; those of Shapes-10 are drawn when first used.
+    "auto" is CIFAR-10 if it is on disk or can be downloaded, else Shapes-10, and then says so in one line. CIFAR-10 is
+    looked for in the folder that CIFAR10_ROOT names in the environment, as cifar-10-batches-py/ or
+    cifar-10-python.tar.gz; without it, in the repository's data/, into which it is downloaded. Shapes-10 is drawn when
+    first used.
 
     Raises:
         DatasetError: for an unknown name, or a missing or corrupt CIFAR-10; under "auto" for a corrupt one, and for
-            one that is not in the folder given.
+            one that is not in the folder named.
     """
     _check_name(name)
     if name == "shapes10":
         return _shapes10()
-    folder = _folder(root)
-    if name == "auto" and not _obtainable(folder, download, notice):
+    folder = _folder()
+    if name == "auto" and not _obtainable(folder):
         return _shapes10()
-    return _cifar10(folder, download, notice)
+    return _cifar10(folder)
 
 
-def expected(name: str = "auto", *, root: Path | None = None, notice: Notice = tqdm.write) -> str:
+def expected(name: str) -> str:
     """The name of the data set that `load` is going to give; looks whether it is there, and reads and writes nothing.
 
-    Args:
-        name, root: as there.
-        notice: is told, in one line, when CIFAR-10 would have to be downloaded.
+    One line says so when CIFAR-10 would have to be downloaded.
 
     Raises:
-        DatasetError: for an unknown name, or a CIFAR-10 that is not in the folder given.
+        DatasetError: for an unknown name, or a CIFAR-10 that is not in the folder named.
     """
     _check_name(name)
-    if name != "shapes10" and not cifar10.on_disk(_folder(root)):
+    if name != "shapes10" and not cifar10.on_disk(_folder()):
         instead = ", and takes Shapes-10 if it cannot" if name == "auto" else ""
-        notice(f"CIFAR-10 is not on this machine: a run downloads it{instead}.")
+        tqdm.write(f"CIFAR-10 is not on this machine: a run downloads it{instead}.")
     return "shapes10" if name == "shapes10" else "cifar10"
 
 
 def split_validation(labels: np.ndarray, size: int = 5000) -> tuple[np.ndarray, np.ndarray]:
-    """Split training images into those to train on and those to decide by; the same split for the same labels.
+    """Split training images with labels (N,) into N - size to train on and `size` to decide by.
 
-    Args:
-        labels: (N,) class of each image.
-        size: images to hold out, 0 to N; each class gives its share.
-
-    Returns:
-        Indices (N - size,) to train on and (size,) held out for validation, both sorted, disjoint.
-
-    Raises:
-        ValueError: size is outside 0..N.
+    Returns the indices of both, sorted; they are the same for the same labels, and each class gives its share.
     """
     held_out = _stratified(labels, size)
     return np.setdiff1d(np.arange(len(labels)), held_out, assume_unique=True), held_out
@@ -136,9 +103,9 @@ def _check_name(name: str) -> None:
         raise DatasetError(f"Unknown data set {name!r}; choose one of {', '.join(NAMES)}")
 
 
-def _folder(root: Path | None) -> Path | None:
-    """The folder that was asked for, by argument or environment."""
-    given = root or os.environ.get("CIFAR10_ROOT")
+def _folder() -> Path | None:
+    """The folder that the environment names for CIFAR-10."""
+    given = os.environ.get("CIFAR10_ROOT")
     return Path(given).expanduser().absolute() if given else None
 
 
@@ -210,21 +177,21 @@ def _drawn(split: str, count: int | None) -> Images:
 # ---- CIFAR-10
 
 
-def _obtainable(given: Path | None, download: bool, notice: Notice) -> bool:
+def _obtainable(given: Path | None) -> bool:
     """Whether CIFAR-10 can be had; tries only once, and tells if not. A damaged one is an error."""
-    if (given, download) not in _MISSED:
+    if given not in _MISSED:
         try:
-            return bool(_cifar10(given, download, notice))
+            return bool(_cifar10(given))
         except cifar10.Unavailable as error:
-            _MISSED.add((given, download))
+            _MISSED.add(given)
             reason = str(error).splitlines()[0].rstrip(":.")
-            notice(f"{reason}. Using the built-in Shapes-10 instead. For CIFAR-10, {cifar10.SET_ROOT}.")
+            tqdm.write(f"{reason}. Using the built-in Shapes-10 instead. For CIFAR-10, {cifar10.SET_ROOT}.")
     return False
 
 
-def _cifar10(given: Path | None, download: bool, notice: Notice) -> Dataset:
+def _cifar10(given: Path | None) -> Dataset:
     if given not in _READ:
-        arrays = cifar10.read(given, download, notice)
+        arrays = cifar10.read(given)
         splits = (_locked(Images(*split)) for split in (arrays.train, arrays.test))
         _READ[given] = Dataset("cifar10", "CIFAR-10", arrays.classes, cifar10.MEAN, cifar10.STD, *splits)
     return _READ[given]

@@ -29,16 +29,8 @@ class DeviceLoader:
     to the last bit on every device, and nothing waits within an epoch. The order of the images is that of the
     albumentations path, their augmentation another draw from the same distribution.
 
-    Args:
-        split: images (N, 32, 32, 3) uint8 and labels (N,).
-        transforms: the recipe's transforms, each of a kind in COVERED.
-        mean: channel means in [0, 1], what cutout fills with.
-        batch_size: images per batch; the last batch of an epoch may be smaller.
-        seed: non-negative integer.
-        device: "cpu", "cuda" or "mps".
-
-    Raises:
-        ValueError: a transform that is not covered.
+    The arguments are those of `TrainLoader`, but transforms must be of a kind in COVERED, and `device` is "cpu", "cuda"
+    or "mps".
     """
 
     def __init__(
@@ -93,12 +85,9 @@ def draw(transform: Transform, count: int, rng: np.random.Generator) -> np.ndarr
 
 
 def apply(transform: Transform, images: torch.Tensor, drawn: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
-    """Do to a batch what was drawn for it.
+    """Do to a batch (B, 32, 32, 3) uint8 what was drawn for it, B rows of `draw` on the same device.
 
-    Args:
-        images: (B, 32, 32, 3) uint8.
-        drawn: B rows of `draw`, on the same device.
-        mean: (3,) uint8, what Cutout fills with if it does so with the mean.
+    A Cutout that fills with the mean takes it from `mean`, (3,) uint8.
     """
     match transform:
         case PadCrop():
@@ -139,11 +128,7 @@ def make_loader(
     seed: int,
     compute: Compute,
 ) -> TrainLoader | DeviceLoader:
-    """The loader of a path; the other arguments are those of `DeviceLoader`.
-
-    Raises:
-        ValueError: not one of PATHS, or one that cannot make these transforms.
-    """
+    """The loader of a path, one of PATHS; the other arguments are those of `DeviceLoader`."""
     choice("loader", path, PATHS)
     if path == "device":
         return DeviceLoader(split, transforms, mean, batch_size, seed, compute.device)
@@ -155,9 +140,6 @@ def choose_path(transforms: Sequence[Transform], compute: Compute) -> str:
 
     On a CPU that is albumentations, which takes a small share of a step there. Elsewhere it is the device, unless the
     recipe has a transform that only albumentations knows: worker processes can hardly keep up with a GPU.
-
-    Raises:
-        ValueError: HELPERS_LOADER names no path, or one that cannot make these transforms.
     """
     asked = os.environ.get("HELPERS_LOADER")
     if asked:

@@ -18,17 +18,11 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 
 @dataclass(frozen=True)
 class Compute:
-    """Where and how the arithmetic is done.
+    """Where and how the arithmetic is done."""
 
-    Attributes:
-        device: "cpu", "cuda" or "mps".
-        precision: "fp32", "bf16" or "fp16", the number format of matrix products and convolutions; weights stay fp32.
-        memory_format: layout of weights and images, channels_last unless asked otherwise.
-    """
-
-    device: str
-    precision: str
-    memory_format: torch.memory_format = torch.channels_last
+    device: str  # "cpu", "cuda" or "mps"
+    precision: str  # "fp32", "bf16" or "fp16": number format of matrix products and convolutions; weights stay fp32
+    memory_format: torch.memory_format = torch.channels_last  # layout of weights and images
 
     @property
     def needs_scaler(self) -> bool:
@@ -75,9 +69,6 @@ def compute(device: str | None = None, precision: str | None = None) -> Compute:
         precision: "fp32", "bf16" or "fp16"; default HELPERS_PRECISION, else bf16 where the device computes it
             natively, fp16 with a gradient scaler on older CUDA cards, fp32 anywhere else. A CPU takes fp16 only where
             asked for: most are slower with it, but the numbers are a T4's, overflows and skipped steps included.
-
-    Raises:
-        ValueError: unknown or absent device, unknown number format, fp16 on an Apple GPU.
     """
     device = device or os.environ.get("HELPERS_DEVICE") or _best_device()
     present = _present_devices()
@@ -104,13 +95,8 @@ def keep_memory(keep: bool = True) -> bool:
 
     By default glibc returns every large block when it is freed, and the system clears its pages anew when it is taken
     again: 400,000 page faults in each step of DavidNet with 512 images, a fifth of its time. No result changes; the
-    process holds on to its peak.
-
-    Args:
-        keep: False goes back to what glibc's own rules come to after some large blocks.
-
-    Returns:
-        Whether the C library took it; only glibc does.
+    process holds on to its peak. `keep=False` goes back to what glibc's own rules come to after some large blocks.
+    Returns whether the C library took it; only glibc does.
     """
     try:
         libc = ctypes.CDLL(None)

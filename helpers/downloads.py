@@ -5,7 +5,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from http.client import HTTPException
 from pathlib import Path
@@ -26,8 +26,6 @@ CIFAR10_MIRRORS = (
 INSTEAD = 'use the built-in Shapes-10, which needs no download: dataset = "shapes10"'
 CHUNK = 1 << 16  # bytes
 PATIENCE = Patience()
-
-Notice = Callable[[str], Any]
 
 
 class DownloadError(RuntimeError):
@@ -54,31 +52,19 @@ def md5_of(path: Path) -> str:
         return hashlib.file_digest(file, "md5").hexdigest()
 
 
-def exclusive(path: Path, notice: Notice = tqdm.write) -> AbstractContextManager[None]:
-    """Context that one process at a time may enter.
-
-    Args:
-        path: the lock file; its folder must exist.
-        notice: is told once if another process is inside.
-    """
+def exclusive(path: Path) -> AbstractContextManager[None]:
+    """Context that one process at a time may enter; one that waits says so. The lock file's folder must exist."""
     told = f"Waiting for another process that is preparing {path.parent}"
-    return locks.exclusive(path, lambda: notice(told), patience=1.0)
+    return locks.exclusive(path, lambda: tqdm.write(told), patience=1.0)
 
 
-def fetch(
-    urls: Sequence[str], target: Path, md5: str, *, notice: Notice = tqdm.write, patience: Patience = PATIENCE
-) -> Path:
+def fetch(urls: Sequence[str], target: Path, md5: str) -> Path:
     """Fetch a file from the first mirror that delivers it; a broken transfer is continued, there or elsewhere.
 
     Args:
         urls: mirrors of the same bytes, best first.
         target: where the file goes, whole or not at all; its folder is made. Until then its bytes are in `target`.part.
         md5: hexadecimal checksum of the whole file.
-        notice: is told of slow transfers and of waiting for another process, one line each.
-        patience: how long to wait for what.
-
-    Returns:
-        target.
 
     Raises:
         DownloadError: says what was wrong with each mirror, and names the ways out.
@@ -86,9 +72,9 @@ def fetch(
     part = target.with_name(target.name + ".part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with exclusive(target.with_name(target.name + ".lock"), notice):
+        with exclusive(target.with_name(target.name + ".lock")):
             if not (target.exists() and md5_of(target) == md5):
-                _Fetch(urls, part, md5, notice, patience).run()
+                _Fetch(urls, part, md5).run()
                 os.replace(part, target)
     except OSError as error:
         raise DownloadError(f"Cannot write {target} ({error}). Make room for it, or {INSTEAD}") from error
@@ -98,11 +84,11 @@ def fetch(
 class _Fetch:
     """One file on its way: which mirrors are still to be tried, which were slow, and why the others failed."""
 
-    def __init__(self, urls: Sequence[str], part: Path, md5: str, notice: Notice, patience: Patience):
+    def __init__(self, urls: Sequence[str], part: Path, md5: str):
         self.waiting = list(dict.fromkeys(urls))
         self.slow: dict[str, float] = {}  # bytes per second
         self.failed: dict[str, str] = {}
-        self.part, self.md5, self.notice, self.patience = part, md5, notice, patience
+        self.part, self.md5 = part, md5
         self.warned = False
 
     def run(self) -> None:
@@ -113,7 +99,7 @@ class _Fetch:
             if not self.waiting:
                 raise DownloadError(self._report())
             offset = self.part.stat().st_size if self.part.exists() else 0
-            answer, failed = first_answer(self.waiting, offset, self.patience)
+            answer, failed = first_answer(self.waiting, offset, PATIENCE)
             for url, why in failed.items():
                 self._drop(url, why)
             if answer:
@@ -157,7 +143,7 @@ class _Fetch:
                 file.write(chunk)
                 bar.update(len(chunk))
                 elapsed = time.monotonic() - began
-                if not judged and total and elapsed >= self.patience.measure:
+                if not judged and total and elapsed >= PATIENCE.measure:
                     judged = True
                     self._judge((bar.n - start) / elapsed, total - bar.n)
             if total and bar.n < total:
@@ -166,11 +152,11 @@ class _Fetch:
 
     def _judge(self, rate: float, missing: int) -> None:
         """Say so once if a transfer will be long, and leave it if another mirror may be faster."""
-        if missing / rate <= self.patience.remaining:
+        if missing / rate <= PATIENCE.remaining:
             return
         if not self.warned:
             self.warned = True
-            self.notice(
+            tqdm.write(
                 f"The download needs {missing / rate / 60:.0f} more minutes at this rate. Instead, you can {INSTEAD}"
             )
         if len(self.waiting) > 1:

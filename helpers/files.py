@@ -10,11 +10,7 @@ from pathlib import Path
 def replacing(path: Path) -> Iterator[Path]:
     """Write a file beside its final place and move it there whole; on error or a kill the old file stays.
 
-    Args:
-        path: the file; its folder is created if missing.
-
-    Yields:
-        The temporary path to write to, in the same folder.
+    Yields the temporary path to write to, in the same folder, which is made if missing.
     """
     with _beside(Path(path)) as temporary:
         yield temporary
@@ -25,9 +21,7 @@ def replacing(path: Path) -> Iterator[Path]:
 def write_atomic(path: Path, content: str | bytes) -> None:
     """Replace a file in one step, so that a reader or a kill never meets half of it.
 
-    Args:
-        path: the file; its folder is created if missing.
-        content: text, written as UTF-8, or bytes.
+    Text is written as UTF-8; the folder is made if missing.
     """
     with replacing(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
@@ -42,9 +36,6 @@ def write_all(files: Mapping[Path, str | bytes]) -> None:
 
     Then they are renamed one by one. What ends the process between two renames leaves some old and some new files, each
     of them whole.
-
-    Args:
-        files: content by path, as in `write_atomic`.
 
     Raises:
         OSError: one could not be written, and nothing was replaced.

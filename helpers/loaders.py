@@ -23,11 +23,8 @@ class TrainLoader:
     depends on how many workers there are or which of them makes the batch, so results repeat on any machine.
 
     Args:
-        split: images (N, 32, 32, 3) uint8 and labels (N,).
-        transforms: the recipe's transforms.
         mean: channel means in [0, 1], what cutout fills with.
         batch_size: images per batch; the last batch of an epoch may be smaller.
-        seed: non-negative integer.
         workers: worker processes; 0 makes batches in this process.
     """
 
@@ -99,12 +96,7 @@ class _EpochSchedule:
 
 
 class Normalize:
-    """Move uint8 images to the device and normalise them there.
-
-    Args:
-        mean, std: per channel, in [0, 1].
-        compute: device and layout.
-    """
+    """Move uint8 images to the device and normalise them there; mean and std are per channel, in [0, 1]."""
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], compute: Compute):
         self.mean, self.compute = tuple(mean), compute

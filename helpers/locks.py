@@ -14,7 +14,6 @@ def exclusive(path: Path, waiting: Callable[[], object] = lambda: None, patience
     Args:
         path: the lock file; its folder must exist.
         waiting: is called once if another process is inside, for longer than `patience` seconds.
-        patience: seconds to wait in silence.
     """
     lock = FileLock(path)
     try:

@@ -15,30 +15,19 @@ Answers = queue.SimpleQueue[tuple[str, Any]]  # (url, response or exception)
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to wait, in seconds.
+    """How long to wait, in seconds."""
 
-    Attributes:
-        connect: for a first answer, over all mirrors together, name look-up included.
-        stagger: for one mirror's answer before the next is asked as well.
-        stall: for the next byte.
-        measure: before a rate is judged.
-        remaining: at that rate; if more is left, the next mirror is tried.
-    """
-
-    connect: float = 9.0
-    stagger: float = 2.0
-    stall: float = 30.0
-    measure: float = 10.0
-    remaining: float = 300.0
+    connect: float = 9.0  # for a first answer, over all mirrors together, name look-up included
+    stagger: float = 2.0  # for one mirror's answer before the next is asked as well
+    stall: float = 30.0  # for the next byte
+    measure: float = 10.0  # before a rate is judged
+    remaining: float = 300.0  # at that rate; if more is left, the next mirror is tried
 
 
 def first_answer(urls: Sequence[str], offset: int, patience: Patience) -> tuple[tuple[str, Any] | None, dict[str, str]]:
-    """Ask one mirror after the other until one answers, all within the time allowed.
+    """Ask one mirror after the other for the bytes from `offset` on, until one answers; all within the time allowed.
 
-    Args:
-        urls: mirrors, best first; a later one is asked when those before it have failed or are slow to answer.
-        offset: the first byte wanted.
-        patience: `connect`, `stagger` and `stall` are used.
+    The best comes first. A later one is asked when those before it have failed or are slow to answer.
 
     Returns:
         The first answer as (url, response), or None; and what was wrong with the mirrors that failed, by url.

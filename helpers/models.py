@@ -44,14 +44,9 @@ class AddResidual(nn.Module):
 def resnet18(num_classes: int = 10, width: int = 64) -> nn.Sequential:
     """ResNet18 with a 3×3 stride-1 stem and no first max-pool, so that 32×32 images keep their detail.
 
-    Children: stem, layer1 … layer4 (width, 2, 4, 8 × width channels on 32, 16, 8, 4 pixels a side), pool, head.
-
-    Args:
-        num_classes: number of logits.
-        width: channels of the stem; 64 gives 11,173,962 parameters for ten classes.
-
-    Returns:
-        A net from (N, 3, 32, 32) images to (N, num_classes) logits; the loss applies the softmax.
+    Maps (N, 3, 32, 32) images to (N, num_classes) logits; the loss applies the softmax. The stem has `width` channels;
+    64 gives 11,173,962 parameters for ten classes. Children: stem, layer1 … layer4 (width, 2, 4, 8 × width channels on
+    32, 16, 8, 4 pixels a side), pool, head.
     """
     stages = OrderedDict(stem=_conv_norm_relu(3, width))
     inputs = width
@@ -67,16 +62,10 @@ def resnet18(num_classes: int = 10, width: int = 64) -> nn.Sequential:
 def davidnet(num_classes: int = 10, width: int = 64) -> nn.Sequential:
     """The custom ResNet of the assignment, after David Page's "How to Train Your ResNet" (2018).
 
-    Children: prep, layer1, layer2, layer3 (width, 2, 4, 8 × width channels on 32, 16, 8, 4 pixels a side), pool, head.
-    layer1 and layer3 carry a residual of two convolutions.
-
-    Args:
-        num_classes: number of logits.
-        width: channels of prep; 64 gives 6,573,130 parameters for ten classes.
-
-    Returns:
-        A net from (N, 3, 32, 32) images to (N, num_classes) logits. The assignment's closing softmax is in the
-        loss: a second one in the net would keep the cross-entropy of ten classes above 1.46.
+    Maps (N, 3, 32, 32) images to (N, num_classes) logits. The assignment's closing softmax is in the loss: a second one
+    in the net would keep the cross-entropy of ten classes above 1.46. The child prep has `width` channels; 64 gives
+    6,573,130 parameters for ten classes. Children: prep, layer1, layer2, layer3 (width, 2, 4, 8 × width channels on 32,
+    16, 8, 4 pixels a side), pool, head. layer1 and layer3 carry a residual of two convolutions.
     """
     return nn.Sequential(
         OrderedDict(
@@ -94,11 +83,7 @@ NETS = {"resnet18": resnet18, "davidnet": davidnet}
 
 
 def build(name: str, num_classes: int = 10, width: int = 64) -> nn.Sequential:
-    """Build a net by name.
-
-    Raises:
-        ValueError: `name` is not one of NETS.
-    """
+    """Build a net by its name in NETS."""
     if name not in NETS:
         raise ValueError(f"unknown net {name!r}; there are: {', '.join(NETS)}")
     return NETS[name](num_classes, width)

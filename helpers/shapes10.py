@@ -30,19 +30,11 @@ SHIFT, UNIT = 4, 16  # OpenCV takes whole numbers: sixteenths of a pixel
 
 
 def draw(split: str, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Draw the first images of a split.
-
-    Args:
-        split: "train" or "test".
-        count: how many images, 0 or more.
-        seed: 0 or more; another seed gives another data set.
+    """Draw the first images of "train" or "test"; another seed, 0 or more, gives another data set.
 
     Returns:
         images (count, 32, 32, 3) uint8 RGB, labels (count,) int64 in 0..9, masks (count, 32, 32) bool, True where the
         visible part of the object covers at least half of the pixel. Every ten images hold each class once.
-
-    Raises:
-        ValueError: unknown split or negative count.
     """
     if split not in SIZES or count < 0:
         raise ValueError(f"Cannot draw {count} images of {split!r}: take 0 or more of one of {', '.join(SIZES)}")

@@ -27,15 +27,10 @@ class Taken(NamedTuple):
 
 @dataclass(frozen=True)
 class Form:
-    """One way to take a training step.
-
-    Attributes:
-        compute: device, number format and layout.
-        keep_memory: whether a CPU's freed memory stays with the process; see `devices.keep_memory`.
-    """
+    """One way to take a training step."""
 
     compute: Compute
-    keep_memory: bool = True
+    keep_memory: bool = True  # whether a CPU's freed memory stays with the process; see `devices.keep_memory`
 
     def prepare(self) -> None:
         """Set what holds for the whole process."""
@@ -62,9 +57,7 @@ def forms(compute: Compute) -> dict[str, Form]:
 def one_step(setting: Setting, form: Form, images: torch.Tensor, labels: torch.Tensor) -> Work:
     """A function that takes one training step of a setting's net in a form, with no average, and waits for its end.
 
-    Args:
-        images: (B, 32, 32, 3) uint8, as a loader gives them; they are normalised anew in each step.
-        labels: (B,) int64.
+    `images` (B, 32, 32, 3) uint8 and `labels` (B,) int64 are a loader's; each step normalises the images anew.
     """
     recipe, compute = dataclasses.replace(setting.recipe, ema_epochs=0.0), form.compute
     setting = dataclasses.replace(setting, recipe=recipe, compute=compute)
@@ -107,9 +100,6 @@ def in_turns(
         works: what is timed, by name; each waits for its device before it returns.
         rounds: how often each is timed, after a first round that warms up and is not counted.
         prepare: by name, what is done before each time and not counted.
-
-    Returns:
-        By name, `rounds` times each.
     """
     taken: dict[str, list[Taken]] = {name: [] for name in works}
     for turn in range(rounds + 1):

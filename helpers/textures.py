@@ -14,15 +14,11 @@ Ranges = tuple[tuple[float, float], tuple[float, float]]
 
 
 def colour(rng: Rng, ranges: Ranges, hue: float | None = None) -> np.ndarray:
-    """Draw a colour.
+    """Draw a colour, (3,) float32 RGB in 0..1.
 
     Args:
-        rng: the source of randomness.
         ranges: least and largest saturation, least and largest brightness, in 0..1.
         hue: in turns of the colour circle; None draws any.
-
-    Returns:
-        (3,) float32 RGB in 0..1.
     """
     any_hue, *parts = rng.random(3).tolist()
     saturation, value = (low + part * (high - low) for part, (low, high) in zip(parts, ranges))
@@ -44,12 +40,7 @@ def texture(rng: Rng) -> np.ndarray:
 
 
 def waves(rng: Rng, kind: str) -> np.ndarray:
-    """Draw a texture made of waves in a random direction, (32, 32) float32 in 0..1.
-
-    Args:
-        rng: the source of randomness.
-        kind: "slope", "stripes", "checks" or "dots".
-    """
+    """Draw a texture made of waves in a random direction, (32, 32) float32 in 0..1; `kind` is one of WAVES."""
     rows, columns = _grid()
     angle, shift, other, pitch = rng.uniform((0, 0, 0, 4), (np.pi, 2 * np.pi, 2 * np.pi, 13)).astype(np.float32)
     along = np.cos(angle) * columns + np.sin(angle) * rows

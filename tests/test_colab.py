@@ -13,9 +13,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers import colab
-from helpers.colab import BOOTSTRAP, missing_requirements, repository, setup, stamp
+from helpers.colab import missing_requirements, repository, setup, stamp
 
 REPO = Path(__file__).resolve().parent.parent
+BOOTSTRAP = """\
+# In Google Colab this fetches the repository and installs what is missing; anywhere else it does nothing.
+import subprocess
+import sys
+from pathlib import Path
+
+REPO = "owner/name"
+use_drive = False  # True keeps runs on Google Drive: a lost machine loses no epoch
+if "google.colab" in sys.modules:
+    folder = Path(REPO.split("/")[1]).absolute()
+    if not folder.exists():
+        address = f"https://github.com/{REPO}"
+        subprocess.run(["git", "clone", "--quiet", "--depth=1", address, str(folder)], check=True)
+    sys.path.insert(0, str(folder))
+    from helpers.colab import setup
+
+    setup(use_drive)
+"""  # the first code cell of every notebook, owner/name stamped
 BADGE = "https://colab.research.google.com/github/{}/blob/main/notebooks/01_a.ipynb"
 README = """See https://github.com/ada/lesson, [issues](https://github.com/ada/lesson/issues) and {badge}.
 git clone https://github.com/ada/lesson.git and https://github.com/ada/lesson-extra stay with ada/lesson.

@@ -37,6 +37,20 @@ def fresh(tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def given_folder(monkeypatch):
+    """Name the folder of CIFAR-10 in the environment."""
+    return lambda folder: monkeypatch.setenv("CIFAR10_ROOT", str(folder))
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """The lines that are said while a data set is loaded."""
+    lines: list[str] = []
+    monkeypatch.setattr(datasets.tqdm, "write", lines.append)
+    return lines
+
+
+@pytest.fixture
 def batches(tmp_path, monkeypatch):
     """A folder like CIFAR-10's, 20 images a batch, whose checksums torchvision is taught; its tar.gz lies beside it."""
     folder = tmp_path / "source" / CIFAR10.base_folder
@@ -88,8 +102,9 @@ def tiny(n: int = 40, masks: bool = False) -> Images:
 # ---- where CIFAR-10 is found
 
 
-def test_batches_are_read_exactly(batches):
-    dataset = load("cifar10", root=batches.parent)
+def test_batches_are_read_exactly(batches, given_folder):
+    given_folder(batches.parent)
+    dataset = load("cifar10")
     first = pickle.loads((batches / "data_batch_1").read_bytes())["data"]
     assert (dataset.name, dataset.title, dataset.classes) == ("cifar10", "CIFAR-10", tuple(CLASSES))
     assert (len(dataset.train), len(dataset.test)) == (100, 20)
@@ -106,30 +121,33 @@ def test_environment_names_the_folder(batches, monkeypatch):
 
 def test_default_folder_is_data_in_the_repository(batches, tmp_path):
     shutil.copytree(batches, tmp_path / "repo" / "data" / batches.name)
-    assert len(load("auto", download=False).train) == 100
+    assert len(load("auto").train) == 100
 
 
-def test_archive_in_a_given_folder_is_read_and_that_folder_left_alone(archive, tmp_path, monkeypatch):
+def test_archive_in_a_given_folder_is_read_and_that_folder_left_alone(archive, tmp_path, monkeypatch, given_folder):
     archive.parent.chmod(0o555)
     before = listing(archive.parent)
-    assert load("cifar10", root=archive.parent).name == "cifar10"
+    given_folder(archive.parent)
+    assert load("cifar10").name == "cifar10"
     assert listing(archive.parent) == before
     assert (tmp_path / "repo" / "data" / CIFAR10.base_folder / "test_batch").is_file()
     assert not list((tmp_path / "repo" / "data").glob("tmp*")), "the scratch folder is gone"
 
 
-def test_archive_is_read_even_where_the_repository_cannot_be_written(archive, tmp_path):
+def test_archive_is_read_even_where_the_repository_cannot_be_written(archive, tmp_path, given_folder):
     (tmp_path / "repo").write_text("a file where a folder should be")
-    assert len(load("cifar10", root=archive.parent).train) == 100
+    given_folder(archive.parent)
+    assert len(load("cifar10").train) == 100
 
 
-def test_unpacking_is_whole_or_not_at_all(archive, tmp_path, monkeypatch):
+def test_unpacking_is_whole_or_not_at_all(archive, tmp_path, monkeypatch, given_folder):
     def die(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cifar10.os, "replace", die)
+    given_folder(archive.parent)
     with pytest.raises(KeyboardInterrupt):
-        load("cifar10", root=archive.parent)
+        load("cifar10")
     assert [p.name for p in (tmp_path / "repo" / "data").iterdir() if p.is_dir()] == []
 
 
@@ -143,8 +161,9 @@ def test_a_download_goes_to_data_and_is_read(archive, tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(not REAL, reason="needs CIFAR10_ROOT")
-def test_real_cifar10_equals_torchvision():
-    dataset = load("cifar10", root=Path(REAL))
+def test_real_cifar10_equals_torchvision(given_folder):
+    given_folder(Path(REAL))
+    dataset = load("cifar10")
     root = REAL if Path(REAL, CIFAR10.base_folder).exists() else str(cifar10.REPO_ROOT / "data")
     for split, oracle in ((dataset.train, CIFAR10(root)), (dataset.test, CIFAR10(root, train=False))):
         assert np.array_equal(split.images, oracle.data)
@@ -173,19 +192,21 @@ def alter(path: Path) -> None:
 @pytest.mark.parametrize("name", ["cifar10", "auto"])
 @pytest.mark.parametrize("file", ["data_batch_3", "test_batch", "batches.meta"])
 @pytest.mark.parametrize("spoil, state", [(truncate, "altered"), (alter, "altered"), (Path.unlink, "missing")])
-def test_damaged_batches_are_one_error_that_names_file_and_ways_out(batches, name, file, spoil, state):
+def test_damaged_batches_are_one_error_that_names_file_and_ways_out(batches, name, file, spoil, state, given_folder):
     spoil(batches / file)
+    given_folder(batches.parent)
     with pytest.raises(DatasetError, match=f"damaged: {file} is {state}") as error:
-        load(name, root=batches.parent)
+        load(name)
     assert_names_ways_out(error)
 
 
 @pytest.mark.parametrize("name", ["cifar10", "auto"])
 @pytest.mark.parametrize("spoil", [truncate, alter])
-def test_damaged_archive_is_an_error_and_nothing_is_unpacked(archive, tmp_path, name, spoil):
+def test_damaged_archive_is_an_error_and_nothing_is_unpacked(archive, tmp_path, name, spoil, given_folder):
     spoil(archive)
+    given_folder(archive.parent)
     with pytest.raises(DatasetError, match="MD5") as error:
-        load(name, root=archive.parent)
+        load(name)
     assert_names_ways_out(error)
     assert not (tmp_path / "repo").exists()
 
@@ -200,27 +221,23 @@ def test_given_folder_without_cifar10_is_an_error_even_if_data_has_it(batches, t
     assert_names_ways_out(error)
 
 
-def test_unpacked_copy_does_not_hide_a_damaged_archive(archive):
-    load("cifar10", root=archive.parent)
+def test_unpacked_copy_does_not_hide_a_damaged_archive(archive, given_folder):
+    given_folder(archive.parent)
+    load("cifar10")
     datasets._READ.clear()
     alter(archive)
     with pytest.raises(DatasetError, match="MD5"):
-        load("cifar10", root=archive.parent)
+        load("cifar10")
 
 
-def test_full_disk_is_a_clear_error(archive, monkeypatch):
+def test_full_disk_is_a_clear_error(archive, monkeypatch, given_folder):
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(cifar10.os, "replace", full)
+    given_folder(archive.parent)
     with pytest.raises(DatasetError, match="No space left") as error:
-        load("cifar10", root=archive.parent)
-    assert_names_ways_out(error)
-
-
-def test_missing_and_no_download_allowed():
-    with pytest.raises(DatasetError) as error:
-        load("cifar10", download=False)
+        load("cifar10")
     assert_names_ways_out(error)
 
 
@@ -240,25 +257,24 @@ def test_unknown_name_lists_the_known_ones():
 # ---- auto
 
 
-def test_auto_takes_shapes10_with_one_notice(monkeypatch):
-    told: list[str] = []
-    first = load("auto", notice=told.append)
+def test_auto_takes_shapes10_with_one_notice(monkeypatch, told):
+    first = load("auto")
     monkeypatch.setattr(socket, "create_connection", lambda *_, **__: pytest.fail("asked the network again"))
-    assert first is load("auto", notice=told.append) is load("shapes10")
+    assert first is load("auto") is load("shapes10")
     assert len(told) == 1 and "\n" not in told[0]
     assert "Shapes-10" in told[0] and "CIFAR10_ROOT" in told[0]
 
 
-def test_notice_goes_to_stdout_by_default(capsys):
-    load("auto", download=False)
+def test_notice_goes_to_stdout(capsys):
+    load("auto")
     out, err = capsys.readouterr()
     assert out.count("Shapes-10") == 1 and err == ""
 
 
-def test_a_silent_fall_back_still_leaves_cifar10_an_error():
-    load("auto", download=False, notice=lambda _: None)
+def test_a_fall_back_still_leaves_cifar10_an_error():
+    load("auto")
     with pytest.raises(DatasetError):
-        load("cifar10", download=False)
+        load("cifar10")
 
 
 @pytest.mark.parametrize(
@@ -269,25 +285,26 @@ def test_a_silent_fall_back_still_leaves_cifar10_an_error():
         ("shapes10", "shapes10", []),
     ],
 )
-def test_what_to_expect_is_told_without_a_touch(asked, answer, words, tmp_path, monkeypatch):
+def test_what_to_expect_is_told_without_a_touch(asked, answer, words, tmp_path, monkeypatch, told):
     monkeypatch.setattr(socket, "create_connection", lambda *_, **__: pytest.fail("asked the network"))
-    told: list[str] = []
     before = listing(tmp_path)
-    assert datasets.expected(asked, notice=told.append) == answer
+    assert datasets.expected(asked) == answer
     assert listing(tmp_path) == before
     assert told == [f"CIFAR-10 is not on this machine: {line}" for line in words]
 
 
-def test_an_archive_is_expected_and_not_unpacked(archive, tmp_path):
+def test_an_archive_is_expected_and_not_unpacked(archive, tmp_path, given_folder, told):
     before = listing(tmp_path)
-    assert datasets.expected("auto", root=archive.parent, notice=pytest.fail) == "cifar10"
+    given_folder(archive.parent)
+    assert datasets.expected("auto") == "cifar10" and told == []
     assert listing(tmp_path) == before
+    given_folder(tmp_path / "empty")
     with pytest.raises(DatasetError, match="CIFAR-10 is not in .*empty"):
-        datasets.expected("auto", root=tmp_path / "empty")
+        datasets.expected("auto")
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_warning_of_numpy_about_old_pickles_is_not_the_reader_s(batches, monkeypatch):
+def test_a_warning_of_numpy_about_old_pickles_is_not_the_reader_s(batches, monkeypatch, given_folder):
     class Loud(CIFAR10):
         def __init__(self, *given, **named):
             warnings.warn(
@@ -296,11 +313,13 @@ def test_a_warning_of_numpy_about_old_pickles_is_not_the_reader_s(batches, monke
             super().__init__(*given, **named)
 
     monkeypatch.setattr("helpers.cifar10.CIFAR10", Loud)
-    assert len(load("cifar10", root=batches.parent).train) == 100
+    given_folder(batches.parent)
+    assert len(load("cifar10").train) == 100
 
 
-def test_auto_takes_cifar10_without_a_notice(batches):
-    assert load("auto", root=batches.parent, notice=pytest.fail).name == "cifar10"
+def test_auto_takes_cifar10_without_a_notice(batches, given_folder, told):
+    given_folder(batches.parent)
+    assert load("auto").name == "cifar10" and told == []
 
 
 # ---- Shapes-10
@@ -398,8 +417,9 @@ def test_take_copies_in_the_order_asked():
     assert whole.images[3].any()
 
 
-def test_loaded_arrays_are_read_only(batches):
-    for dataset in (load("cifar10", root=batches.parent), load("cifar10", root=batches.parent).subset(20, 10)):
+def test_loaded_arrays_are_read_only(batches, given_folder):
+    given_folder(batches.parent)
+    for dataset in (load("cifar10"), load("cifar10").subset(20, 10)):
         for split in (dataset.train, dataset.test):
             for array in (split.images, split.labels):
                 with pytest.raises(ValueError, match="read-only"):

@@ -7,7 +7,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +110,13 @@ class Mirror(http.server.ThreadingHTTPServer):
         return [kind for kind, _ in self.log]
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> Callable[[Patience], None]:
+    """No test waits long; one may wait otherwise."""
+    monkeypatch.setattr(downloads, "PATIENCE", QUICK)
+    return lambda other: monkeypatch.setattr(downloads, "PATIENCE", other)
+
+
 @pytest.fixture
 def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
     monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
@@ -126,8 +133,11 @@ def target(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def told() -> list[str]:
-    return []
+def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The lines that are said while a file is fetched."""
+    lines: list[str] = []
+    monkeypatch.setattr(downloads.tqdm, "write", lines.append)
+    return lines
 
 
 def part_of(target: Path) -> Path:
@@ -140,7 +150,7 @@ def begin(target: Path, content: bytes) -> None:
 
 
 def test_whole_file_arrives_with_progress_on_stdout_only(mirror, target, told, capsys):
-    assert fetch(mirror.urls("good", "missing"), target, MD5, notice=told.append, patience=QUICK) == target
+    assert fetch(mirror.urls("good", "missing"), target, MD5) == target
     assert target.read_bytes() == BYTES
     assert not part_of(target).exists()
     assert mirror.log == [("good", None)]
@@ -153,30 +163,30 @@ def test_whole_file_arrives_with_progress_on_stdout_only(mirror, target, told, c
 def test_a_file_that_is_there_is_not_fetched_again(mirror, target):
     target.parent.mkdir()
     target.write_bytes(BYTES)
-    fetch(mirror.urls("good"), target, MD5, patience=QUICK)
+    fetch(mirror.urls("good"), target, MD5)
     assert mirror.log == []
 
 
 def test_a_damaged_file_under_the_final_name_is_replaced(mirror, target):
     target.parent.mkdir()
     target.write_bytes(BYTES[:-1])
-    assert fetch(mirror.urls("good"), target, MD5, patience=QUICK).read_bytes() == BYTES
+    assert fetch(mirror.urls("good"), target, MD5).read_bytes() == BYTES
 
 
 def test_resumes_behind_what_has_arrived(mirror, target):
     begin(target, BYTES[:123_456])
-    assert fetch(mirror.urls("good"), target, MD5, patience=QUICK).read_bytes() == BYTES
+    assert fetch(mirror.urls("good"), target, MD5).read_bytes() == BYTES
     assert mirror.log == [("good", "bytes=123456-")]
 
 
 def test_starts_over_where_the_server_ignores_the_range(mirror, target):
     begin(target, BYTES[:123_456])
-    assert fetch(mirror.urls("noresume"), target, MD5, patience=QUICK).read_bytes() == BYTES
+    assert fetch(mirror.urls("noresume"), target, MD5).read_bytes() == BYTES
 
 
 def test_a_complete_part_needs_no_server(mirror, target):
     begin(target, BYTES)
-    assert fetch(mirror.urls("missing"), target, MD5, patience=QUICK).read_bytes() == BYTES
+    assert fetch(mirror.urls("missing"), target, MD5).read_bytes() == BYTES
     assert mirror.log == []
 
 
@@ -185,36 +195,36 @@ def test_a_complete_part_needs_no_server(mirror, target):
 )
 def test_a_rubbish_part_does_not_discredit_the_mirror(mirror, target, rubbish):
     begin(target, rubbish)
-    assert fetch(mirror.urls("good"), target, MD5, patience=QUICK).read_bytes() == BYTES
+    assert fetch(mirror.urls("good"), target, MD5).read_bytes() == BYTES
 
 
 @pytest.mark.parametrize("bad", ["wrong", "missing", "dies", "stalls", "silent", "shifted"])
 def test_a_bad_mirror_is_left_for_the_next(mirror, target, bad):
     if bad == "shifted":
         begin(target, BYTES[:1_000])
-    assert fetch(mirror.urls(bad, "good"), target, MD5, patience=QUICK).read_bytes() == BYTES
+    assert fetch(mirror.urls(bad, "good"), target, MD5).read_bytes() == BYTES
     assert mirror.kinds == [bad, "good"]
 
 
 @pytest.mark.parametrize("bad", ["dies", "stalls"])
 def test_the_next_mirror_continues_a_broken_transfer(mirror, target, bad):
-    fetch(mirror.urls(bad, "good"), target, MD5, patience=QUICK)
+    fetch(mirror.urls(bad, "good"), target, MD5)
     assert mirror.log[1] == ("good", "bytes=150000-")
 
 
 def test_wrong_bytes_are_not_resumed_elsewhere(mirror, target):
-    fetch(mirror.urls("wrong", "good"), target, MD5, patience=QUICK)
+    fetch(mirror.urls("wrong", "good"), target, MD5)
     assert mirror.log[1] == ("good", None)
 
 
 def test_a_hesitant_mirror_still_counts_when_the_others_fail(mirror, target):
-    assert fetch(mirror.urls("sluggish", "missing"), target, MD5, patience=QUICK).read_bytes() == BYTES
+    assert fetch(mirror.urls("sluggish", "missing"), target, MD5).read_bytes() == BYTES
 
 
 def test_error_names_every_mirror_and_the_ways_out_and_keeps_what_arrived(mirror, target):
     urls = [*mirror.urls("missing", "wrong", "dies"), "http://127.0.0.1:1/", "not a url"]
     with pytest.raises(DownloadError) as error:
-        fetch(urls, target, MD5, patience=QUICK)
+        fetch(urls, target, MD5)
     message = str(error.value)
     assert all(url in message for url in urls)
     assert all(why in message for why in ("404", "MD5", "150,000 of 400,000", "refused", "unknown url type"))
@@ -224,25 +234,25 @@ def test_error_names_every_mirror_and_the_ways_out_and_keeps_what_arrived(mirror
 
 
 def test_slow_transfer_is_told_once_and_moves_on(mirror, target, told):
-    assert fetch(mirror.urls("slow", "slower", "good"), target, MD5, notice=told.append, patience=QUICK).exists()
+    assert fetch(mirror.urls("slow", "slower", "good"), target, MD5).exists()
     assert mirror.kinds == ["slow", "slower", "good"]
     assert mirror.log[1][1] is not None
     assert len(told) == 1 and 'dataset = "shapes10"' in told[0] and "minutes" in told[0]
 
 
 def test_the_fastest_of_slow_mirrors_has_to_do(mirror, target, told):
-    assert fetch(mirror.urls("slower", "slow", "missing"), target, MD5, notice=told.append, patience=QUICK).exists()
+    assert fetch(mirror.urls("slower", "slow", "missing"), target, MD5).exists()
     assert mirror.kinds == ["slower", "slow", "missing", "slow"]
     assert len(told) == 1
 
 
-def test_a_bearable_rate_is_not_judged(mirror, target, told):
-    patience = Patience(connect=2, stagger=0.2, stall=1, measure=0.1, remaining=60)
-    fetch(mirror.urls("slow", "good"), target, MD5, notice=told.append, patience=patience)
+def test_a_bearable_rate_is_not_judged(mirror, target, told, patience):
+    patience(Patience(connect=2, stagger=0.2, stall=1, measure=0.1, remaining=60))
+    fetch(mirror.urls("slow", "good"), target, MD5)
     assert mirror.kinds == ["slow"] and not told
 
 
-def test_gives_up_in_time_when_nothing_answers(target, monkeypatch):
+def test_gives_up_in_time_when_nothing_answers(target, monkeypatch, patience):
     """A listener that accepts and says nothing, and a name look-up that hangs beyond any socket timeout."""
     look_up = socket.getaddrinfo
 
@@ -251,11 +261,12 @@ def test_gives_up_in_time_when_nothing_answers(target, monkeypatch):
 
     monkeypatch.setattr(socket, "getaddrinfo", hang)
     monkeypatch.setenv("no_proxy", "*")
+    patience(Patience(connect=1.0, stagger=0.2))
     with socket.create_server(("127.0.0.1", 0)) as mute:
         urls = ["http://hanging.invalid/x", f"http://127.0.0.1:{mute.getsockname()[1]}/x", "http://127.0.0.1:1/x"]
         began = time.monotonic()
         with pytest.raises(DownloadError, match="no answer within 1 s"):
-            fetch(urls, target, MD5, patience=Patience(connect=1.0, stagger=0.2))
+            fetch(urls, target, MD5)
     assert time.monotonic() - began < 30  # a slow machine has time, and the look-up is not waited for
 
 
@@ -267,11 +278,12 @@ def test_default_patience_gives_up_within_ten_seconds():
     )
 
 
-def test_refused_connections_fail_at_once(target, monkeypatch):
+def test_refused_connections_fail_at_once(target, monkeypatch, patience):
     monkeypatch.setenv("no_proxy", "*")
+    patience(Patience(connect=600.0))
     began = time.monotonic()
     with pytest.raises(DownloadError, match="refused"):
-        fetch([f"http://127.0.0.1:{port}/x" for port in (1, 2, 3)], target, MD5, patience=Patience(connect=600.0))
+        fetch([f"http://127.0.0.1:{port}/x" for port in (1, 2, 3)], target, MD5)
     assert time.monotonic() - began < 60  # nothing of its patience was used up
 
 
@@ -297,7 +309,7 @@ def test_own_address_comes_first(monkeypatch):
 def test_own_address_may_be_a_file(tmp_path, target):
     (tmp_path / "copy").write_bytes(BYTES)
     begin(target, BYTES[:10])
-    assert fetch([(tmp_path / "copy").as_uri()], target, MD5, patience=QUICK).read_bytes() == BYTES
+    assert fetch([(tmp_path / "copy").as_uri()], target, MD5).read_bytes() == BYTES
 
 
 def hold(lock: Path, entered: object, leave: object) -> None:
@@ -306,12 +318,13 @@ def hold(lock: Path, entered: object, leave: object) -> None:
         leave.wait(600)
 
 
-def test_only_one_process_at_a_time_and_the_other_says_so(tmp_path, told):
+def test_only_one_process_at_a_time_and_the_other_says_so(tmp_path, told, monkeypatch):
     context = multiprocessing.get_context("spawn")
     entered, leave = context.Event(), context.Event()
     other = context.Process(target=hold, args=(tmp_path / "x.lock", entered, leave))
     other.start()
     assert entered.wait(300)
-    with downloads.exclusive(tmp_path / "x.lock", lambda text: told.append(text) or leave.set()):
+    monkeypatch.setattr(downloads.tqdm, "write", lambda text: told.append(text) or leave.set())
+    with downloads.exclusive(tmp_path / "x.lock"):
         assert len(told) == 1 and str(tmp_path) in told[0]
     other.join()
