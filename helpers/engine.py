@@ -92,7 +92,7 @@ class TrainState:
         self.averaged = MovingAverage(self.model, decay, recipe.ema_warmup) if recipe.ema_epochs else None
         self.history: list[dict[str, Any]] = []
         self.steps: list[tuple[float, float]] = []  # learning rate and momentum of every step
-        self.test_right: list[torch.Tensor] | None = []  # (N,) bool per epoch; None goes on a run begun without them
+        self.test_right: list[torch.Tensor] = []  # (N,) bool per epoch: the test images the judged weights got right
 
     @property
     def lr(self) -> float:
@@ -106,11 +106,6 @@ class TrainState:
             self.scheduler.step()
         if self.averaged is not None and len(self.steps) % self.ema_every == 0:
             self.averaged.update(self.model)
-
-    def note_test(self, right: torch.Tensor) -> None:
-        """Keep which test images the judged weights got right after this epoch, (N,) bool."""
-        if self.test_right is not None:
-            self.test_right.append(right)
 
     def after_epoch(self, watched_loss: float) -> None:
         """Let a plateau schedule see the loss it watches."""
@@ -152,8 +147,7 @@ class TrainState:
         devices.set_random_state(state["random"])
         self.history = list(state["history"])
         self.steps = [(lr, momentum) for lr, momentum in state["steps"].tolist()]
-        right = state.get("test_right")  # older checkpoints have none
-        self.test_right = list(right) if right is not None else None if self.history else []
+        self.test_right = [] if state["test_right"] is None else list(state["test_right"])
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:

@@ -73,7 +73,7 @@ class RunDirectory:
         return _read_csv(self.path / "steps.csv")
 
     def test_right(self) -> np.ndarray | None:
-        """Which test images were right after each epoch, (epochs, N) bool; runs of older versions have none.
+        """Which test images were right after each epoch, (epochs, N) bool.
 
         It is about the weights that the recipe is judged by: the averaged ones where there are any.
         """
@@ -81,7 +81,7 @@ class RunDirectory:
         return np.load(path) if path.exists() else None
 
     def test_answers(self) -> Answers | None:
-        """What the judged weights said in the end about every test image; runs of older versions have none."""
+        """What the judged weights said in the end about every test image."""
         path = self.path / "test_answers.npz"
         if not path.exists():
             return None

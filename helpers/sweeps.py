@@ -23,7 +23,7 @@ from helpers.recipes import Recipe
 from helpers.settings import Setting
 
 PUBLISHED = Path(__file__).resolve().parent.parent / "images" / "range_curves.csv"
-SCHEDULE = ("name", "epochs", "schedule", "max_lr", "min_lr", "peak", "factor", "patience", "every", "ema_epochs")
+SCHEDULE = ("name", "epochs", "schedule", "max_lr", "min_lr", "peak", "factor", "patience", "ema_epochs")
 LEFT_OUT = (*SCHEDULE, "claim", "overridden")  # fields of a recipe that a sweep does not see
 
 

@@ -82,8 +82,9 @@ def fit(
 
 
 def _train(setting: Setting, run: RunDirectory, hidden: bool) -> Fitted:
-    checkpoint, recipe, splits = checkpoints.load(run), setting.recipe, setting.splits()
-    setting = dataclasses.replace(setting, loader=checkpoints.loader_begun(checkpoint) or setting.loader_path)
+    checkpoint, recipe, splits = run.checkpoint(), setting.recipe, setting.splits()
+    # A run that has begun keeps its loader, also on another device, as the loader's draws are part of the run
+    setting = dataclasses.replace(setting, loader=checkpoint["loader"] if checkpoint else setting.loader_path)
     makers = checkpoints.makers(setting, checkpoint)
     loader = setting.train_loader(splits.pop("train"))
     with devices.seeded(setting.seed):
@@ -127,7 +128,7 @@ def _epoch(
             scores = engine.measure(model, measured[name], normalize, scale) if known else (None, None, None)
             row[f"{prefix}{name}_loss"], row[f"{prefix}{name}_accuracy"], right = scores
             if name == "test" and model is state.best_model():
-                state.note_test(right)
+                state.test_right.append(right)
             if model is state.model and known:
                 check_finite(scores[0], state)
     losses = {"validation": row["val_loss"], "test": row["test_loss"], "last batch": trained.last_loss}
@@ -139,7 +140,7 @@ def _epoch(
 
 def _finished(setting: Setting, run: RunDirectory, hidden: bool) -> Fitted:
     """Load a finished run: the net from the checkpoint, the rest from the files beside it."""
-    record, history, checkpoint = run.record(), run.history(), checkpoints.load(run)
+    record, history, checkpoint = run.record(), run.history(), run.checkpoint()
     if record is None or history is None or checkpoint is None:
         raise RunError(f"{run.path} is incomplete; delete it to train this run anew")
     checkpoints.check_same(json.loads(checkpoint["configuration"]), setting, run)
@@ -148,7 +149,7 @@ def _finished(setting: Setting, run: RunDirectory, hidden: bool) -> Fitted:
     state.load_weights(checkpoint)
     for row in history:
         progress.say(progress.epoch_line(row, setting.recipe.epochs), hidden)
-    made = f"on {record['date'][:10]} by torch {record['versions']['torch']}, commit {record['commit'] or 'unknown'}"
+    made = f"on {record['date'][:10]} by torch {record['versions']['torch']}, commit {record['commit']}"
     progress.say(f"{setting.recipe.name}, seed {setting.seed}: trained before, {made}", hidden)
     runs.note_use(record, history)
     return Fitted(_with_scale(state.best_model(), setting.recipe.logit_scale), history, record)
