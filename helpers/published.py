@@ -66,10 +66,10 @@ CLAIMS = {
 }
 
 
-def claimed_curves(images: Path = IMAGES) -> dict[str, list[float]]:
+def claimed_curves() -> dict[str, list[float]]:
     """Test accuracies in [0, 1] of every epoch, by recipe, of the published projects whose logs can be read."""
     curves: dict[str, list[float]] = {}
-    for row in read_table(images / "claimed_curves.csv"):
+    for row in read_table(IMAGES / "claimed_curves.csv"):
         curves.setdefault(row["recipe"], []).append(row["test_accuracy"])
     return curves
 
@@ -119,11 +119,10 @@ class FullRun:
         return self.facts["best_test_accuracy"]
 
 
-def full_runs(dataset: str = "cifar10", images: Path = IMAGES, root: Path | None = None) -> list[FullRun]:
-    """Every full run on a data set: those of the run store, and the published ones that it does not have.
+def full_runs(images: Path = IMAGES, root: Path | None = None) -> list[FullRun]:
+    """Every full run on CIFAR-10: those of the run store, and the published ones that it does not have.
 
     Args:
-        dataset: "cifar10" or "shapes10".
         images: folder of the published data; it may lack all of them.
         root: the run store, default `runs.runs_root()`.
 
@@ -132,7 +131,7 @@ def full_runs(dataset: str = "cifar10", images: Path = IMAGES, root: Path | None
     """
     found = {**read_published(images), **read_store(root)}
     order = list(recipes.RECIPES)
-    known = [run for (name, _, _), run in found.items() if name == dataset]
+    known = [run for (name, _, _), run in found.items() if name == "cifar10"]
     return sorted(known, key=lambda run: (place(run.recipe, order), run.recipe, run.seed))
 
 

@@ -26,7 +26,7 @@ from helpers.recipes import Recipe
 from helpers.settings import Setting
 
 
-def default_sweep(profile: str = "auto") -> Sweep:
+def default_sweep(profile: str) -> Sweep:
     """1e-4 to 10, multiplied at every step, in as many steps as the profile gives."""
     return Sweep(steps=profiles.resolve_profile(profile).finder_steps)
 
@@ -81,13 +81,13 @@ def by_epoch(
     profile: str = "auto",
     seed: int = 0,
     restart: bool = True,
-    validate: int | None = None,
+    validate: int,
 ) -> Curve:
     """Train one epoch at each rate, and measure on held-out images after it.
 
     Args:
         recipe, dataset, profile, seed: as in `for_recipe`; an average of the weights is not kept.
-        validate: held-out images to measure on; default a tenth of the training images, at most 1,000.
+        validate: held-out images to measure on.
         rates: (S,) positive, rising.
         restart: begin each epoch with the first weights and the same batches, so that only the rate differs; False
             goes on from one rate to the next, as in Smith's test, and lets later rates profit from earlier ones.
@@ -102,8 +102,6 @@ def by_epoch(
         raise ValueError(f"rates must rise, and be two at least, not {list(rates)}")
     setting = Setting.of(recipe, dataset, profile, seed)
     sweep = Sweep(min(rates), max(rates), len(rates))
-    if validate is None:
-        validate = min(1000, len(setting.dataset.train) // 10)
     if validate < 1:
         raise ValueError(f"validate must be 1 or more, not {validate}: an epoch is judged by held-out images")
     train, held_out = _train_and_validation(setting, validate)

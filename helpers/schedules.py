@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch.optim.lr_scheduler import LRScheduler
 
+THRESHOLD = 1e-4  # an epoch is better if its loss is below best · (1 − THRESHOLD), as for ReduceLROnPlateau
 SMALLEST_CUT = 1e-8  # a smaller one is not made; ReduceLROnPlateau's eps
 
 
@@ -207,12 +208,7 @@ class PlateauState(NamedTuple):
 
 
 def plateau_states(
-    losses: Sequence[float],
-    max_lr: float,
-    factor: float,
-    patience: int,
-    min_lr: float = 0.0,
-    threshold: float = 1e-4,
+    losses: Sequence[float], max_lr: float, factor: float, patience: int, min_lr: float = 0.0
 ) -> list[PlateauState]:
     """Replay torch's ReduceLROnPlateau, mode "min" without cooldown, on the losses of a run's epochs.
 
@@ -221,11 +217,10 @@ def plateau_states(
         max_lr, min_lr: the first rate, and the floor.
         factor: what a cut multiplies the rate by, in (0, 1).
         patience: bad epochs in a row that are tolerated; one more cuts.
-        threshold: an epoch is better if its loss is below best · (1 − threshold).
     """
     states, best, bad, lr = [], math.inf, 0, max_lr
     for loss in losses:
-        better = loss < best * (1 - threshold)
+        better = loss < best * (1 - THRESHOLD)
         best, bad = (loss, 0) if better else (best, bad + 1)
         lower = max(lr * factor, min_lr)
         cut = bad > patience and lr - lower > SMALLEST_CUT
@@ -240,7 +235,6 @@ class PlannedLR(LRScheduler):
     Args:
         optimizer: all its parameter groups get the same rate.
         plan: (total_steps,) rates.
-        last_epoch: steps already taken, minus one; as in torch's schedulers.
         momenta: (total_steps,) momentum of every step; None leaves the optimizer's own alone.
 
     `step()` after the plan's last step keeps the last rate, as the training loop steps once after every update.
@@ -249,18 +243,12 @@ class PlannedLR(LRScheduler):
         ValueError: rates and momenta are not equally many.
     """
 
-    def __init__(
-        self,
-        optimizer: torch.optim.Optimizer,
-        plan: np.ndarray,
-        last_epoch: int = -1,
-        momenta: np.ndarray | None = None,
-    ):
+    def __init__(self, optimizer: torch.optim.Optimizer, plan: np.ndarray, momenta: np.ndarray | None = None):
         self.plan = [float(rate) for rate in plan]
         self.momenta = None if momenta is None else [float(momentum) for momentum in momenta]
         if self.momenta is not None and len(self.momenta) != len(self.plan):
             raise ValueError(f"{len(self.plan)} rates but {len(self.momenta)} momenta: plan both for every step")
-        super().__init__(optimizer, last_epoch)
+        super().__init__(optimizer)
         optimizer._opt_called = True  # a gradient scaler may skip the first step, which torch would warn of
 
     def get_lr(self) -> list[float]:

@@ -62,20 +62,18 @@ def kept(
     return _curve(stored, sweep)
 
 
-def published(recipe: str, sweep: Sweep | None = None, validate: int = 0, path: Path = PUBLISHED) -> list[Curve]:
+def published(recipe: str, sweep: Sweep, path: Path = PUBLISHED) -> list[Curve]:
     """The published curves of a recipe on CIFAR-10, at full scale; one per seed, in the order of seeds.
 
     Args:
         recipe: its name.
-        sweep: only sweeps of these rates; default those of the full profile.
-        validate: only sweeps measured on so many held-out images.
+        sweep: only sweeps of these rates.
         path: the published data.
     """
-    sweep = sweep or range_test.default_sweep("full")
     points: dict[int, list[dict[str, str]]] = {}
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
-            if (row["dataset"], row["recipe"], row["sweep"]) == ("cifar10", recipe, key(sweep, validate)):
+            if (row["dataset"], row["recipe"], row["sweep"]) == ("cifar10", recipe, key(sweep)):
                 points.setdefault(int(row["seed"]), []).append(row)
     curves = []
     for seed, rows in sorted(points.items()):
