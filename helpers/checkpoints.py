@@ -14,15 +14,10 @@ from helpers.settings import Setting
 
 
 class Makers(NamedTuple):
-    """What trained a run, one after another, the latest last: a run may be resumed elsewhere, and by later code.
+    """What trained a run, one after another, the latest last: a run may be resumed elsewhere, and by later code."""
 
-    Attributes:
-        devices: in words, as `Compute.describe`.
-        commits: of the code, as each process found it at its start; "unknown" outside a checkout.
-    """
-
-    devices: list[str]
-    commits: list[str]
+    devices: list[str]  # in words, as `Compute.describe`
+    commits: list[str]  # of the code, as each process found it at its start; "unknown" outside a checkout
 
 
 def keep(state: TrainState, setting: Setting, run: RunDirectory, row: dict[str, Any], made_by: Makers) -> None:

@@ -42,14 +42,13 @@ def for_recipe(
 ) -> Curve:
     """Test the rates of a recipe just as it trains: same first weights, batches, augmentation, optimizer and loss.
 
+    Only the recipe's own rate and schedule are ignored.
+
     Args:
-        recipe, dataset, profile, seed: as in `training.fit`; the recipe's own rate and schedule are ignored.
+        recipe, dataset, profile, seed: as in `training.fit`.
         sweep: the rates; default `default_sweep`.
         validate: measure on so many held-out images after every step, instead of on the training batch before it;
             they belong to the validation split and are not trained on.
-
-    Raises:
-        ValueError: unknown recipe, data set or profile, or more validation images than the split has.
     """
     setting = Setting.of(recipe, dataset, profile, seed)
     return of_setting(setting, sweep or default_sweep(setting.profile), validate)
@@ -83,20 +82,16 @@ def by_epoch(
     restart: bool = True,
     validate: int,
 ) -> Curve:
-    """Train one epoch at each rate, and measure on held-out images after it.
+    """Train one epoch at each rate, and measure on held-out images after it; no average of the weights is kept.
+
+    The curve has one point per rate; after an explosion the loss is infinite and the accuracy that of a guess.
 
     Args:
-        recipe, dataset, profile, seed: as in `for_recipe`; an average of the weights is not kept.
-        validate: held-out images to measure on.
+        recipe, dataset, profile, seed: as in `for_recipe`.
         rates: (S,) positive, rising.
         restart: begin each epoch with the first weights and the same batches, so that only the rate differs; False
             goes on from one rate to the next, as in Smith's test, and lets later rates profit from earlier ones.
-
-    Returns:
-        One point per rate; after an explosion the loss is infinite and the accuracy that of a guess.
-
-    Raises:
-        ValueError: as `for_recipe`, fewer than two rates or rates that do not rise, or no image to measure on.
+        validate: held-out images to measure on.
     """
     if len(rates) < 2 or list(rates) != sorted(set(rates)):
         raise ValueError(f"rates must rise, and be two at least, not {list(rates)}")

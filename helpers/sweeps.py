@@ -38,12 +38,7 @@ def kept(
 ) -> Curve:
     """The curve of `range_test.for_recipe`, from the run store where it was measured before under these settings.
 
-    Args:
-        recipe, dataset, profile, seed, sweep, validate: as there.
-
     Raises:
-        ValueError: as there.
-        PermissionError: the curve has to be measured, and the runs folder cannot be written to.
         RunError: the file of the sweep is damaged.
     """
     setting = Setting.of(recipe, dataset, profile, seed)
@@ -63,13 +58,7 @@ def kept(
 
 
 def published(recipe: str, sweep: Sweep, path: Path = PUBLISHED) -> list[Curve]:
-    """The published curves of a recipe on CIFAR-10, at full scale; one per seed, in the order of seeds.
-
-    Args:
-        recipe: its name.
-        sweep: only sweeps of these rates.
-        path: the published data.
-    """
+    """The published curves of a recipe's sweep on CIFAR-10, at full scale; one per seed, in the order of seeds."""
     points: dict[int, list[dict[str, str]]] = {}
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):

@@ -29,16 +29,13 @@ __all__ = ["Fitted", "Setting", "TrainingDiverged", "evaluate", "fit", "predict"
 class Fitted(NamedTuple):
     """What `fit` returns.
 
-    Attributes:
-        model: in eval mode, on the device; the averaged weights where the recipe keeps an average, else the last ones.
-            The recipe's logit scale is folded into its head, so that a softmax of its logits is its confidence.
-        history: one dict per epoch; accuracies in [0, 1], `lr` the rate of the epoch's last step.
-        record: the run's record, as in record.json.
+    The model is in eval mode, on the device, with the averaged weights where the recipe keeps an average, else the last
+    ones. The recipe's logit scale is folded into its head, so that a softmax of its logits is its confidence.
     """
 
     model: nn.Module
-    history: list[dict[str, Any]]
-    record: dict[str, Any]
+    history: list[dict[str, Any]]  # one dict per epoch; accuracies in [0, 1], `lr` the rate of the epoch's last step
+    record: dict[str, Any]  # as in record.json
 
 
 def fit(
@@ -54,10 +51,9 @@ def fit(
     """Train a recipe, or take up where an earlier call was stopped, or return the run that is finished.
 
     A checkpoint is written after every epoch. Killed at any moment and called again, a run continues from its last
-    epoch and ends with the same weights, on the CPU bit for bit.
+    epoch and ends with the same weights, on the CPU bit for bit. A run is never continued under another configuration.
 
     Args:
-        recipe: a recipe or its name.
         dataset: a data set or its name; "auto" is CIFAR-10 where it can be had, else Shapes-10.
         profile: "smoke", "quick", "full" or "auto".
         seed: of the initial weights, the order of the images and their augmentation.
@@ -66,9 +62,7 @@ def fit(
         hidden: show no progress.
 
     Raises:
-        ValueError: an unknown name, or a run with another configuration lies where this one belongs.
         RunError: what lies on disk of this run is incomplete or broken.
-        PermissionError: the runs folder cannot be written to.
         TrainingDiverged: the loss became infinite or not a number.
     """
     setting = Setting.of(recipe, dataset, profile, seed, compute)
