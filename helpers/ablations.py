@@ -12,26 +12,16 @@ from helpers.recipes import FIELDS
 
 @dataclass(frozen=True)
 class Ablation:
-    """Runs of a recipe beside runs that differ from them in one field, in pairs of one seed, loader and number format.
+    """Runs of a recipe beside runs that differ in one field, in pairs of one seed, loader and number format."""
 
-    Attributes:
-        base: name of the recipe that was changed.
-        changed: name of the recipe with the change.
-        change: what was changed, in words.
-        seeds: of the pairs.
-        without, with_it: test accuracies without and with the change, in [0, 1], in the order of the seeds.
-        weights: "averaged" or "raw", without and with the change: what these accuracies are of.
-        comparisons: changes judged side by side; see `comparisons.level_of_each`.
-    """
-
-    base: str
-    changed: str
-    change: str
-    seeds: tuple[int, ...]
-    without: tuple[float, ...]
-    with_it: tuple[float, ...]
-    weights: tuple[str, str]
-    comparisons: int = 1
+    base: str  # name of the recipe that was changed
+    changed: str  # name of the recipe with the change
+    change: str  # what was changed, in words
+    seeds: tuple[int, ...]  # of the pairs
+    without: tuple[float, ...]  # test accuracies without the change, in [0, 1], in the order of the seeds
+    with_it: tuple[float, ...]  # and with it
+    weights: tuple[str, str]  # "averaged" or "raw", without and with the change: what these accuracies are of
+    comparisons: int = 1  # changes judged side by side; see `comparisons.level_of_each`
 
     @property
     def differences(self) -> list[float]:
@@ -44,10 +34,9 @@ class Ablation:
         return paired_difference(self.with_it, self.without, comparisons=self.comparisons)
 
     def pairs_needed(self, gap: float) -> int | None:
-        """Pairs that show a true difference four times out of five, by the spread of these; None for too few of them.
+        """Pairs that show a true difference, `gap` in [0, 1], four times out of five, by the spread of these.
 
-        Args:
-            gap: that difference, as a share.
+        None where these are too few.
         """
         if len(self.seeds) < FEWEST:
             return None
@@ -65,9 +54,7 @@ def ablations(given: Iterable[FullRun]) -> list[Ablation]:
     Of two recipes the base is the one with fewer overridden fields, or the first of two that have none. Intervals are
     corrected for the number of changes with pairs enough to decide. A run's raw weights beside its averaged ones are
     no change of its recipe, nor a fair one: where the rate does not fall to zero, raw weights alone stop too early.
-
-    Args:
-        given: full runs in the order of `published.full_runs`.
+    The runs come in the order of `published.full_runs`.
     """
     groups: dict[tuple[Any, ...], list[FullRun]] = {}
     for run in given:
@@ -104,9 +91,7 @@ def _drawn_alike(run: FullRun) -> tuple[int, str | None, str]:
 def worded(field: str, before: Any, after: Any) -> str:
     """A change in words: "label_smoothing 0.2 → 0"; for transforms "without Cutout" or "Cutout size 8 → 16".
 
-    Args:
-        field: of a recipe.
-        before, after: its values as results.csv has them; transforms as JSON.
+    The values of the field are as results.csv has them; transforms are JSON.
     """
     if field != "transforms":
         return f"{field} {_short(before)} → {_short(after)}"

@@ -9,17 +9,11 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Answers:
-    """One net's answers.
+    """One net's answers."""
 
-    Attributes:
-        predicted: (N,) uint8, the most probable class.
-        confidence: (N,) float16, its probability, in [0, 1].
-        labels: (N,) uint8, the true classes.
-    """
-
-    predicted: np.ndarray
-    confidence: np.ndarray
-    labels: np.ndarray
+    predicted: np.ndarray  # (N,) uint8, the most probable class
+    confidence: np.ndarray  # (N,) float16, its probability, in [0, 1]
+    labels: np.ndarray  # (N,) uint8, the true classes
 
     @property
     def right(self) -> np.ndarray:
@@ -33,11 +27,7 @@ class Answers:
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities of logits, both (N, K) float64; each row sums to 1.
-
-    Raises:
-        ValueError: a logit that is not finite: the net that gave it is broken, and no class of it means anything.
-    """
+    """Probabilities of logits, both (N, K) float64; each row sums to 1."""
     if not np.isfinite(logits).all():
         raise ValueError("logits must be finite numbers; a net that gives others has diverged")
     powers = np.exp(logits - logits.max(1, keepdims=True))  # the largest logit is subtracted so that none overflows
@@ -45,15 +35,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def of_logits(logits: np.ndarray, labels: np.ndarray) -> Answers:
-    """The answers that logits give; chosen before anything is rounded.
-
-    Args:
-        logits: (N, K) real numbers, K at most 256, whose softmax is the net's confidence.
-        labels: (N,) true classes.
-
-    Raises:
-        ValueError: the shapes do not fit together, there are more classes than a byte can name, or see `softmax`.
-    """
+    """The answers that logits (N, K), K <= 256, give for labels (N,); chosen before anything is rounded."""
     logits, labels = np.asarray(logits, dtype=np.float64), np.asarray(labels)
     if logits.ndim != 2 or logits.shape[1] > 256 or labels.shape != logits.shape[:1]:
         raise ValueError(f"need logits (N, K) with K <= 256 and labels (N,), got {logits.shape} and {labels.shape}")

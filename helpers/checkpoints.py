@@ -9,22 +9,15 @@ import torch
 
 from helpers import progress, runs
 from helpers.engine import TrainState
-from helpers.runs import RunDirectory, RunError
+from helpers.runs import RunDirectory
 from helpers.settings import Setting
-
-UNKNOWN = "unknown"  # what a checkpoint of an older version does not say, and code outside a checkout
 
 
 class Makers(NamedTuple):
-    """What trained a run, one after another, the latest last: a run may be resumed elsewhere, and by later code.
+    """What trained a run, one after another, the latest last: a run may be resumed elsewhere, and by later code."""
 
-    Attributes:
-        devices: in words, as `Compute.describe`.
-        commits: of the code, as each process found it at its start.
-    """
-
-    devices: list[str]
-    commits: list[str]
+    devices: list[str]  # in words, as `Compute.describe`
+    commits: list[str]  # of the code, as each process found it at its start; "unknown" outside a checkout
 
 
 def keep(state: TrainState, setting: Setting, run: RunDirectory, row: dict[str, Any], made_by: Makers) -> None:
@@ -42,33 +35,15 @@ def _write_followers(state: TrainState, setting: Setting, run: RunDirectory) -> 
         run.write_checkpoint({"model": state.model.state_dict(), "epoch": len(losses)}, "best.pt")
     run.write_history(state.history)
     run.write_steps([{"step": i, "lr": lr, "momentum": momentum} for i, (lr, momentum) in enumerate(state.steps)])
-    if state.test_right:
-        run.write_test_right(torch.stack(state.test_right).numpy())
-
-
-def load(run: RunDirectory) -> dict[str, Any] | None:
-    """The run's checkpoint, if it has one that this version can go on from."""
-    checkpoint = run.checkpoint()
-    averaged = checkpoint and checkpoint["averaged"]
-    if averaged and "module" not in averaged:
-        raise RunError(
-            f"{run.path} holds a run of an older version, whose moving average does not say how many updates made it; "
-            "delete that folder to train this run anew, or finish it with the version that began it"
-        )
-    return checkpoint
-
-
-def loader_begun(checkpoint: Mapping[str, Any] | None) -> str | None:
-    """The loader of a run that has begun: it stays, also on another device, as its draws are part of the run."""
-    return checkpoint.get("loader", "albumentations") if checkpoint else None  # older versions had no other
+    run.write_test_right(torch.stack(state.test_right).numpy())
 
 
 def makers(setting: Setting, checkpoint: Mapping[str, Any] | None) -> Makers:
-    """Who trained the run so far, with this process; what an older version did not write down is unknown."""
-    here = Makers([setting.compute.describe()], [runs.provenance()["commit"] or UNKNOWN])
+    """Who trained the run so far, with this process."""
+    here = Makers([setting.compute.describe()], [runs.provenance()["commit"] or "unknown"])
     if checkpoint is None:
         return here
-    before = (checkpoint.get(name, [UNKNOWN]) for name in Makers._fields)
+    before = (checkpoint[name] for name in Makers._fields)
     return Makers(*([*(one for one in old if one not in new), *new] for old, new in zip(before, here)))
 
 

@@ -31,20 +31,11 @@ class MovingAverage:
     linger: min(decay, (1 + n) / (warmup + n)) after n updates. A warm-up of 2 weighs all weights so far alike until
     about 1 / (1 − decay) updates are over, the average's horizon; from then on the decay is the one asked for. Larger
     ones look back over a shorter part of the training so far, and come to their horizon later: 10 after nine times as
-    many updates.
-
-    Args:
-        model: is copied; the average starts at its weights.
-        decay: in [0, 1).
-        warmup: at least 1; 1 takes the first weights for as good as all others.
-
-    Attributes:
-        module: the averaged net.
-        updates: how many there were.
+    many updates. The decay is in [0, 1), the warm-up at least 1; 1 takes the first weights for as good as all others.
     """
 
     def __init__(self, model: nn.Module, decay: float, warmup: int = 2):
-        self.module = copy.deepcopy(model).requires_grad_(False)
+        self.module = copy.deepcopy(model).requires_grad_(False)  # the averaged net; it starts at the model's weights
         self.decay, self.warmup, self.updates = decay, warmup, 0
 
     @property
@@ -74,14 +65,7 @@ class MovingAverage:
 
 
 class TrainState:
-    """All that changes while a net trains; what a checkpoint has to hold.
-
-    Args:
-        recipe: as it runs, that is after `profiles.under`.
-        num_classes: logits of the net.
-        steps_per_epoch: optimizer steps in an epoch.
-        compute: device, number format and layout.
-    """
+    """All that changes while a net trains, and what a checkpoint must hold; the recipe is already cut to a profile."""
 
     def __init__(self, recipe: Recipe, num_classes: int, steps_per_epoch: int, compute: Compute):
         self.model = compute.place(models.build(recipe.net, num_classes, recipe.width))
@@ -92,7 +76,7 @@ class TrainState:
         self.averaged = MovingAverage(self.model, decay, recipe.ema_warmup) if recipe.ema_epochs else None
         self.history: list[dict[str, Any]] = []
         self.steps: list[tuple[float, float]] = []  # learning rate and momentum of every step
-        self.test_right: list[torch.Tensor] | None = []  # (N,) bool per epoch; None goes on a run begun without them
+        self.test_right: list[torch.Tensor] = []  # (N,) bool per epoch: the test images the judged weights got right
 
     @property
     def lr(self) -> float:
@@ -106,11 +90,6 @@ class TrainState:
             self.scheduler.step()
         if self.averaged is not None and len(self.steps) % self.ema_every == 0:
             self.averaged.update(self.model)
-
-    def note_test(self, right: torch.Tensor) -> None:
-        """Keep which test images the judged weights got right after this epoch, (N,) bool."""
-        if self.test_right is not None:
-            self.test_right.append(right)
 
     def after_epoch(self, watched_loss: float) -> None:
         """Let a plateau schedule see the loss it watches."""
@@ -152,8 +131,7 @@ class TrainState:
         devices.set_random_state(state["random"])
         self.history = list(state["history"])
         self.steps = [(lr, momentum) for lr, momentum in state["steps"].tolist()]
-        right = state.get("test_right")  # older checkpoints have none
-        self.test_right = list(right) if right is not None else None if self.history else []
+        self.test_right = [] if state["test_right"] is None else list(state["test_right"])
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
@@ -236,13 +214,8 @@ def train_step(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Forward, loss, backward, optimizer step, schedule.
 
-    Args:
-        state: the net in train mode, with its optimizer and schedule.
-        images: (B, 3, 32, 32) float32, normalised, on the device.
-        labels: (B,) int64, on the device.
-
-    Returns:
-        The loss before the step, a scalar, and the logits (B, K); both detached, neither waited for.
+    The net is in train mode; images (B, 3, 32, 32) float32, normalised, and labels (B,) int64 are on the device.
+    Returns the loss before the step, a scalar, and the logits (B, K); both detached, neither waited for.
     """
     with compute.autocast():
         logits = state.model(images)
@@ -258,26 +231,17 @@ def train_step(
 
 
 class Trained(NamedTuple):
-    """What an epoch of training measured.
+    """What an epoch of training measured; loss and accuracy are means over its images."""
 
-    Attributes:
-        loss: that was minimised, smoothing, logit scale and L1 term included; accuracy: in [0, 1]; both are means over
-            the images.
-        last_loss: of the last batch alone.
-    """
-
-    loss: float
-    accuracy: float
-    last_loss: float
+    loss: float  # that was minimised, smoothing, logit scale and L1 term included
+    accuracy: float  # in [0, 1]
+    last_loss: float  # of the last batch alone
 
 
 def train_epoch(
     state: TrainState, batches: Iterable[Batch], normalize: Normalize, recipe: Recipe, bar: EpochBar
 ) -> Trained:
-    """Train on every batch once.
-
-    Returns:
-        Loss and accuracy in [0, 1] over the epoch's augmented images, each measured before its step.
+    """Train on every batch once; loss and accuracy are of the augmented images, each measured before its step.
 
     Raises:
         TrainingDiverged: the loss became infinite or not a number.
@@ -300,11 +264,7 @@ def train_epoch(
 
 @torch.no_grad()
 def predict(model: nn.Module, split: Images, normalize: Normalize) -> torch.Tensor:
-    """Logits of every image, in the split's order; every module's mode is given back.
-
-    Returns:
-        (N, K) float32 on the CPU.
-    """
+    """Logits of every image in the split's order, (N, K) float32 on the CPU; every module's mode is given back."""
     logits = []
     with models.evaluating(model):
         for images, _ in eval_batches(split):
@@ -314,16 +274,11 @@ def predict(model: nn.Module, split: Images, normalize: Normalize) -> torch.Tens
 
 
 class Scores(NamedTuple):
-    """How good a net is on a split.
+    """How good a net is on a split; loss and accuracy are means over its images."""
 
-    Attributes:
-        loss: cross-entropy, without label smoothing; accuracy: in [0, 1]; both are means over the images.
-        right: (N,) bool, whether each image's class was named.
-    """
-
-    loss: float
-    accuracy: float
-    right: torch.Tensor
+    loss: float  # cross-entropy, without label smoothing
+    accuracy: float  # in [0, 1]
+    right: torch.Tensor  # (N,) bool, whether each image's class was named
 
 
 def measure(model: nn.Module, split: Images, normalize: Normalize, logit_scale: float = 1.0) -> Scores:

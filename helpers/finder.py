@@ -48,12 +48,6 @@ def range_test(
         loss: of (logits, labels), a scalar, the mean over the images.
         validation: batches to measure after every step, instead of the training batch before it.
         compute: number format; default what the machine does well.
-
-    Returns:
-        The curve, shorter than the sweep where the loss exploded.
-
-    Raises:
-        ValueError: no batches, or they cannot be begun again; none to validate on.
     """
     sweep, compute = sweep or Sweep(), compute or devices.compute()
     with _random_kept(), devices.repeatable():

@@ -13,31 +13,21 @@ TRAINING_IMAGES = 50_000  # what recipes' held-out counts refer to
 
 @dataclass(frozen=True)
 class Profile:
-    """How much of a recipe to run; None changes nothing.
-
-    Attributes:
-        purpose: what it is for.
-        n_train, n_test: images of the data set.
-        epochs: at most so many; schedules keep their shape.
-        width: channels of the main net's first stage; side_width: of side experiments' nets.
-        batch_size: at most so many images per step.
-        ema_epochs: horizon of an average of the weights, at most; a short run improves too fast for a long one.
-        steady_lr: first rate of schedules that only fall, at most; the untrained net is thrown back by a higher one
-            (notebook 02), and a short run has no time to recover.
-        finder_steps: length of a learning-rate range test.
-    """
+    """How much of a recipe to run; None changes nothing."""
 
     name: str
     purpose: str
-    n_train: int | None = None
+    n_train: int | None = None  # images of the data set
     n_test: int | None = None
-    epochs: int | None = None
-    width: int | None = None
-    side_width: int | None = None
-    batch_size: int | None = None
-    ema_epochs: float | None = None
+    epochs: int | None = None  # at most so many; schedules keep their shape
+    width: int | None = None  # channels of the main net's first stage
+    side_width: int | None = None  # of side experiments' nets
+    batch_size: int | None = None  # at most so many images per step
+    ema_epochs: float | None = None  # longest horizon of an average of the weights: a short run improves too fast
+    # The highest first rate of schedules that only fall: the untrained net is thrown back by a higher one (notebook
+    # 02), and a short run has no time to recover
     steady_lr: float | None = None
-    finder_steps: int = 100
+    finder_steps: int = 100  # length of a learning-rate range test
 
 
 PROFILES = {
@@ -74,15 +64,7 @@ PROFILES = {
 
 
 def resolve_profile(name: str = "auto", compute: Compute | None = None) -> Profile:
-    """Turn a profile's name into the profile; "auto" is full on a GPU, else quick.
-
-    Args:
-        name: of a profile, or "auto".
-        compute: what is computed on, default what the machine does well.
-
-    Raises:
-        ValueError: unknown name.
-    """
+    """The profile of a name; "auto" is full on a GPU, else quick. `compute` defaults to what the machine does well."""
     if name == "auto":
         name = "quick" if (compute or devices.compute()).device == "cpu" else "full"
     choice("profile", name, ("auto", *PROFILES))

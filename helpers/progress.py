@@ -40,13 +40,7 @@ class RunningMeans:
 
 
 class EpochBar:
-    """A progress bar on stdout, for terminals, notebooks and logs alike.
-
-    Args:
-        epoch, epochs: the current epoch, counted from 1, and how many there are.
-        steps: optimizer steps in this epoch.
-        hidden: show nothing.
-    """
+    """An epoch's progress bar on stdout, for terminals, notebooks and logs alike; epochs are counted from 1."""
 
     def __init__(self, epoch: int, epochs: int, steps: int, hidden: bool = False):
         self.interval, self.shown = bar_seconds(), time.monotonic()

@@ -28,19 +28,12 @@ Key = tuple[str, str, int]
 
 @dataclass(frozen=True)
 class Claim:
-    """The accuracy that a published project reported.
+    """The accuracy that a published project reported."""
 
-    Attributes:
-        source: owner/repository, and its session.
-        best: test accuracy of its best epoch, which was chosen on the test set, in [0, 1]; None where it is not known.
-        last: of its last epoch.
-        note: how its net, its schedule or its measurement differs from what they are taken for, if it does.
-    """
-
-    source: str
-    best: float | None
-    last: float | None
-    note: str = ""
+    source: str  # owner/repository, and its session
+    best: float | None  # test accuracy in [0, 1] of its best epoch, chosen on the test set; None where it is not known
+    last: float | None  # of its last epoch
+    note: str = ""  # how its net, its schedule or its measurement differs from what they are taken for, if it does
 
     def __str__(self) -> str:
         """ "best 91.86 %, last 91.61 %"."""
@@ -66,27 +59,21 @@ CLAIMS = {
 }
 
 
-def claimed_curves(images: Path = IMAGES) -> dict[str, list[float]]:
+def claimed_curves() -> dict[str, list[float]]:
     """Test accuracies in [0, 1] of every epoch, by recipe, of the published projects whose logs can be read."""
     curves: dict[str, list[float]] = {}
-    for row in read_table(images / "claimed_curves.csv"):
+    for row in read_table(IMAGES / "claimed_curves.csv"):
         curves.setdefault(row["recipe"], []).append(row["test_accuracy"])
     return curves
 
 
 @dataclass(frozen=True)
 class FullRun:
-    """One finished run of the full profile.
+    """One finished run of the full profile."""
 
-    Attributes:
-        facts: its row of results.csv, typed; accuracies in [0, 1], times in seconds.
-        history: one row per epoch, as `RunDirectory.history`.
-        answers: what it said about every test image; None where that was not kept.
-    """
-
-    facts: Row
-    history: list[Row]
-    answers: Answers | None = None
+    facts: Row  # its row of results.csv, typed; accuracies in [0, 1], times in seconds
+    history: list[Row]  # one row per epoch, as `RunDirectory.history`
+    answers: Answers | None = None  # what it said about every test image; None where that was not kept
 
     @property
     def recipe(self) -> str:
@@ -119,20 +106,14 @@ class FullRun:
         return self.facts["best_test_accuracy"]
 
 
-def full_runs(dataset: str = "cifar10", images: Path = IMAGES, root: Path | None = None) -> list[FullRun]:
-    """Every full run on a data set: those of the run store, and the published ones that it does not have.
+def full_runs(images: Path = IMAGES, root: Path | None = None) -> list[FullRun]:
+    """Every full run on CIFAR-10: those of the run store, and the published ones that it does not have.
 
-    Args:
-        dataset: "cifar10" or "shapes10".
-        images: folder of the published data; it may lack all of them.
-        root: the run store, default `runs.runs_root()`.
-
-    Returns:
-        In the order of recipes and seeds.
+    They come in the order of recipes and seeds. The folder `images` may lack all published data.
     """
     found = {**read_published(images), **read_store(root)}
     order = list(recipes.RECIPES)
-    known = [run for (name, _, _), run in found.items() if name == dataset]
+    known = [run for (name, _, _), run in found.items() if name == "cifar10"]
     return sorted(known, key=lambda run: (place(run.recipe, order), run.recipe, run.seed))
 
 
@@ -175,20 +156,12 @@ def stored(root: Path | None = None) -> list[RunDirectory]:
 
 
 def is_rehearsal(recipe: Mapping[str, Any]) -> bool:
-    """Whether a run holds images out that its recipe trains on: it serves a decision, such as a cell of a rate grid.
-
-    Args:
-        recipe: as `Recipe.to_dict` writes it.
-    """
+    """Whether a run holds images out that its recipe trains on: it serves a decision, such as a cell of a rate grid."""
     return "holdout" in recipe["overridden"] and recipe["holdout"] > 0
 
 
 def begun(curves: list[Row], results: list[Row]) -> dict[tuple[str, int], list[Row]]:
-    """Histories so far of full runs on CIFAR-10 that are under way, by recipe and seed.
-
-    Args:
-        curves, results: rows of curves.csv and results.csv, typed.
-    """
+    """Histories so far of full runs on CIFAR-10 that are under way, by recipe and seed; from typed rows."""
     done, found = {key_of(row) for row in results}, {}
     for row in curves:
         if key_of(row) not in done and row["dataset"] == "cifar10":
@@ -223,11 +196,7 @@ def read_answers(path: Path) -> dict[Key, Answers]:
 
 
 def answer_arrays(given: Mapping[Key, Answers]) -> dict[str, np.ndarray]:
-    """Answers as the arrays of predictions.npz: "DATASET/RECIPE/SEED/predicted", ".../confidence", "DATASET/labels".
-
-    Raises:
-        ValueError: two runs on one data set saw other test images.
-    """
+    """Answers as the arrays of predictions.npz: "DATASET/RECIPE/SEED/predicted", ".../confidence", "DATASET/labels"."""
     arrays: dict[str, np.ndarray] = {}
     for (dataset, recipe, seed), answers in given.items():
         labels = arrays.setdefault(f"{dataset}/labels", answers.labels)

@@ -26,7 +26,7 @@ from helpers.recipes import Recipe
 from helpers.settings import Setting
 
 
-def default_sweep(profile: str = "auto") -> Sweep:
+def default_sweep(profile: str) -> Sweep:
     """1e-4 to 10, multiplied at every step, in as many steps as the profile gives."""
     return Sweep(steps=profiles.resolve_profile(profile).finder_steps)
 
@@ -42,14 +42,13 @@ def for_recipe(
 ) -> Curve:
     """Test the rates of a recipe just as it trains: same first weights, batches, augmentation, optimizer and loss.
 
+    Only the recipe's own rate and schedule are ignored.
+
     Args:
-        recipe, dataset, profile, seed: as in `training.fit`; the recipe's own rate and schedule are ignored.
+        recipe, dataset, profile, seed: as in `training.fit`.
         sweep: the rates; default `default_sweep`.
         validate: measure on so many held-out images after every step, instead of on the training batch before it;
             they belong to the validation split and are not trained on.
-
-    Raises:
-        ValueError: unknown recipe, data set or profile, or more validation images than the split has.
     """
     setting = Setting.of(recipe, dataset, profile, seed)
     return of_setting(setting, sweep or default_sweep(setting.profile), validate)
@@ -81,29 +80,23 @@ def by_epoch(
     profile: str = "auto",
     seed: int = 0,
     restart: bool = True,
-    validate: int | None = None,
+    validate: int,
 ) -> Curve:
-    """Train one epoch at each rate, and measure on held-out images after it.
+    """Train one epoch at each rate, and measure on held-out images after it; no average of the weights is kept.
+
+    The curve has one point per rate; after an explosion the loss is infinite and the accuracy that of a guess.
 
     Args:
-        recipe, dataset, profile, seed: as in `for_recipe`; an average of the weights is not kept.
-        validate: held-out images to measure on; default a tenth of the training images, at most 1,000.
+        recipe, dataset, profile, seed: as in `for_recipe`.
         rates: (S,) positive, rising.
         restart: begin each epoch with the first weights and the same batches, so that only the rate differs; False
             goes on from one rate to the next, as in Smith's test, and lets later rates profit from earlier ones.
-
-    Returns:
-        One point per rate; after an explosion the loss is infinite and the accuracy that of a guess.
-
-    Raises:
-        ValueError: as `for_recipe`, fewer than two rates or rates that do not rise, or no image to measure on.
+        validate: held-out images to measure on.
     """
     if len(rates) < 2 or list(rates) != sorted(set(rates)):
         raise ValueError(f"rates must rise, and be two at least, not {list(rates)}")
     setting = Setting.of(recipe, dataset, profile, seed)
     sweep = Sweep(min(rates), max(rates), len(rates))
-    if validate is None:
-        validate = min(1000, len(setting.dataset.train) // 10)
     if validate < 1:
         raise ValueError(f"validate must be 1 or more, not {validate}: an epoch is judged by held-out images")
     train, held_out = _train_and_validation(setting, validate)

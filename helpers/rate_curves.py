@@ -20,20 +20,13 @@ NAMES = ("onset", "steepest", "valley", "minimum_tenth", "minimum", "divergence"
 
 @dataclass(frozen=True)
 class Sweep:
-    """Which rates a range test visits.
+    """Which rates a range test visits."""
 
-    Attributes:
-        start_lr, end_lr: rate of the first and of the last step, 0 < start_lr < end_lr.
-        steps: how many, at least 2.
-        scale: "exp" multiplies the rate at every step, "linear" adds to it.
-        diverge_at: the sweep ends where the loss is so many times its lowest value, both smoothed.
-    """
-
-    start_lr: float = 1e-4
-    end_lr: float = 10.0
-    steps: int = 100
-    scale: str = "exp"
-    diverge_at: float = 4.0
+    start_lr: float = 1e-4  # rate of the first step, above 0
+    end_lr: float = 10.0  # rate of the last step, above start_lr
+    steps: int = 100  # at least 2
+    scale: str = "exp"  # "exp" multiplies the rate at every step, "linear" adds to it
+    diverge_at: float = 4.0  # the sweep ends where the loss is so many times its lowest value, both smoothed
 
     def __post_init__(self) -> None:
         choice("scale", self.scale, SCALES)
@@ -52,21 +45,13 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Curve:
-    """What a range test measured.
+    """What a range test measured."""
 
-    Attributes:
-        lr: (S,) rate of every step that was taken; fewer than asked for where the loss exploded.
-        loss: (S,) of the training batch, before its step; or of the validation images, after it.
-        accuracy: (S,) of the same images, in [0, 1].
-        sweep: what was asked for.
-        about: what was swept, such as "davidnet-onecycle, CIFAR-10, seed 0".
-    """
-
-    lr: np.ndarray
-    loss: np.ndarray
-    accuracy: np.ndarray
-    sweep: Sweep
-    about: str = ""
+    lr: np.ndarray  # (S,) rate of every step that was taken; fewer than asked for where the loss exploded
+    loss: np.ndarray  # (S,) of the training batch, before its step; or of the validation images, after it
+    accuracy: np.ndarray  # (S,) of the same images, in [0, 1]
+    sweep: Sweep  # what was asked for
+    about: str = ""  # what was swept, such as "davidnet-onecycle, CIFAR-10, seed 0"
 
     @property
     def finite(self) -> int:
@@ -76,25 +61,15 @@ class Curve:
 
 @dataclass(frozen=True)
 class Suggestions:
-    """Rates read from a curve; None where the curve does not show them.
+    """Rates read from a curve; None where the curve does not show them."""
 
-    Attributes:
-        onset: the last rate before the loss has made a tenth of its fall.
-        steepest: it falls fastest per step (torch-lr-finder looks for this place, on a lagging average).
-        valley: in the middle of the longest fall (after fastai's default, which counts steps instead).
-        minimum_tenth: a tenth of the rate of the lowest loss (Gugger 2018).
-        minimum: the rate of the lowest loss; already too high to train at for long.
-        divergence: beyond the minimum, half of the fall is lost again.
-        problems: what is wrong with the curve and what to do, one sentence each; empty where it reads well.
-    """
-
-    onset: float | None = None
-    steepest: float | None = None
-    valley: float | None = None
-    minimum_tenth: float | None = None
-    minimum: float | None = None
-    divergence: float | None = None
-    problems: tuple[str, ...] = ()
+    onset: float | None = None  # the last rate before the loss has made a tenth of its fall
+    steepest: float | None = None  # it falls fastest per step (torch-lr-finder looks for this, on a lagging average)
+    valley: float | None = None  # in the middle of the longest fall (after fastai's default, which counts steps)
+    minimum_tenth: float | None = None  # a tenth of the rate of the lowest loss (Gugger 2018)
+    minimum: float | None = None  # the rate of the lowest loss; already too high to train at for long
+    divergence: float | None = None  # beyond the minimum, half of the fall is lost again
+    problems: tuple[str, ...] = ()  # what is wrong with the curve and what to do, one sentence each
 
     def rates(self) -> dict[str, float]:
         """The suggestions there are, by name, in the order of NAMES."""
@@ -103,18 +78,12 @@ class Suggestions:
 
 @dataclass(frozen=True)
 class Spread:
-    """One suggestion of several sweeps, such as of several seeds.
+    """One suggestion of several sweeps, such as of several seeds."""
 
-    Attributes:
-        middle: geometric mean, as rates compare by ratios.
-        low, high: the least and the greatest.
-        count: sweeps that gave this suggestion.
-    """
-
-    middle: float
-    low: float
-    high: float
-    count: int
+    middle: float  # geometric mean, as rates compare by ratios
+    low: float  # the least
+    high: float  # the greatest
+    count: int  # sweeps that gave this suggestion
 
     @property
     def ratio(self) -> float:
@@ -176,12 +145,8 @@ def smooth(values: np.ndarray, window: float = WINDOW) -> tuple[np.ndarray, np.n
     Unlike a running average this shifts nothing to the right, and does not bend at the ends. Where the values leap, the
     line may run past all of them; what it says is kept between the lowest and the highest within two deviations.
 
-    Args:
-        values: (S,) finite; none give none.
-        window: standard deviation of the weights, as a share of the S steps; at least one step.
-
-    Returns:
-        The lines' values and their slopes per step, each (S,).
+    Takes values (S,), finite, and returns the lines' values and their slopes per step, each (S,). `window` is the
+    standard deviation of the weights, as a share of the S steps; it is one step at least.
     """
     if not len(values):
         return np.empty(0), np.empty(0)

@@ -21,66 +21,43 @@ LONGEST_SUFFIX = 120  # characters; a folder's name may have 255 bytes, and a lo
 
 @dataclass(frozen=True)
 class Recipe:
-    """One way to train a net, complete: with a data set and a seed it determines the run.
+    """One way to train a net, complete: with a data set and a seed it determines the run."""
 
-    Attributes:
-        name: key of the run; overrides are appended to it.
-        net, width: the net and the channels of its first stage.
-        batch_size, epochs: images per optimizer step, passes over the training images.
-        transforms: augmentation, in order.
-        statistics: normalise by the mean and deviation of the "dataset", by "half" (0.5 and 0.5), or by the data set's
-            mean and the "per-image" deviation, the mean of the images' own, which many projects copied.
-        holdout: training images held out for validation; 0 trains on all of them.
-        schedule: "one-cycle", "plateau" or "step".
-        max_lr: highest rate: the peak of One Cycle, the start of the others.
-        min_lr: One Cycle's rate at both ends; the plateau's floor.
-        peak: One Cycle's peak as a share of the run.
-        ease: how One Cycle goes from one rate to the next, "linear" or "cosine".
-        factor: what a plateau's cut or a step multiplies the rate by.
-        patience: epochs without improvement a plateau tolerates.
-        watches: whose loss a plateau looks at: "validation", "test" or the "last batch" of the epoch's training
-            (published runs only, but for the first).
-        cuts: epochs after which the step schedule cuts the rate; one that stands twice cuts twice.
-        momentum, nesterov, weight_decay: of SGD.
-        l1: factor on the sum of the absolute weights in the loss.
-        decay_norm_and_bias: whether weight decay also pulls on BatchNorm and biases.
-        label_smoothing: share of the target spread over all classes, in [0, 1).
-        logit_scale: factor on the logits inside the loss.
-        ema_epochs: horizon of the moving average of the weights, in epochs; 0 keeps none.
-        ema_warmup: how the average begins, see `engine.MovingAverage`: 2 reaches the horizon when that many epochs are
-            over, 10 only after nine times as many.
-        claim: the published test accuracy in percent that the recipe reproduces, if any.
-        overridden: fields that differ from the recipe of this name; a profile leaves them alone.
-    """
-
-    name: str
+    name: str  # key of the run; overrides are appended to it
     net: str
-    batch_size: int
-    epochs: int
-    schedule: str
-    max_lr: float
-    width: int = 64
-    transforms: tuple[augment.Transform, ...] = PAD_CROP_FLIP_CUTOUT
+    batch_size: int  # images per optimizer step
+    epochs: int  # passes over the training images
+    schedule: str  # "one-cycle", "plateau" or "step"
+    max_lr: float  # highest rate: the peak of One Cycle, the start of the others
+    width: int = 64  # channels of the net's first stage
+    transforms: tuple[augment.Transform, ...] = PAD_CROP_FLIP_CUTOUT  # augmentation, in order
+    # Normalise by the mean and deviation of the "dataset", by "half" (0.5 and 0.5), or by the data set's mean and the
+    # "per-image" deviation, the mean of the images' own, which many projects copied
     statistics: str = "dataset"
-    holdout: int = 0
-    min_lr: float = 0.0
-    peak: float = 5 / 24
-    ease: str = "linear"
-    factor: float = 0.1
-    patience: int = 3
+    holdout: int = 0  # training images held out for validation; 0 trains on all of them
+    min_lr: float = 0.0  # One Cycle's rate at both ends; the plateau's floor
+    peak: float = 5 / 24  # One Cycle's peak as a share of the run
+    ease: str = "linear"  # how One Cycle goes from one rate to the next, "linear" or "cosine"
+    factor: float = 0.1  # what a plateau's cut or a step multiplies the rate by
+    patience: int = 3  # epochs without improvement a plateau tolerates
+    # Whose loss a plateau looks at: "validation", "test" or the "last batch" of the epoch's training (published runs
+    # only, but for the first)
     watches: str = "validation"
-    cuts: tuple[int, ...] = ()
-    momentum: float = 0.9
+    cuts: tuple[int, ...] = ()  # epochs after which the step schedule cuts the rate; one that stands twice cuts twice
+    momentum: float = 0.9  # of SGD, as are the next two
     nesterov: bool = False
     weight_decay: float = 0.0
-    l1: float = 0.0
-    decay_norm_and_bias: bool = True
-    label_smoothing: float = 0.0
-    logit_scale: float = 1.0
-    ema_epochs: float = 0.0
+    l1: float = 0.0  # factor on the sum of the absolute weights in the loss
+    decay_norm_and_bias: bool = True  # whether weight decay also pulls on BatchNorm and biases
+    label_smoothing: float = 0.0  # share of the target spread over all classes, in [0, 1)
+    logit_scale: float = 1.0  # factor on the logits inside the loss
+    ema_epochs: float = 0.0  # horizon of the moving average of the weights, in epochs; 0 keeps none
+    # How the average begins, see `engine.MovingAverage`: 2 reaches the horizon when that many epochs are over, 10 only
+    # after nine times as many
     ema_warmup: int = 2
+    # The published test accuracy in percent that the recipe reproduces, if any
     claim: float | None = field(default=None, compare=False)
-    overridden: tuple[str, ...] = ()
+    overridden: tuple[str, ...] = ()  # fields that differ from the recipe of this name; a profile leaves them alone
 
     def __post_init__(self) -> None:
         choice("net", self.net, models.NETS)
@@ -283,9 +260,6 @@ def get(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
         name: a key of RECIPES, or the name of a changed one, such as "davidnet-onecycle+max_lr=0.2".
         overrides: fields to change, such as {"epochs": 3, "max_lr": 0.2}; they become part of the recipe's name, so
             that its runs are kept apart.
-
-    Raises:
-        ValueError: unknown recipe or field, or a value out of range; the message lists what is allowed.
     """
     name, *named = name.split("+")
     if name not in RECIPES:
@@ -310,12 +284,7 @@ def get(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
 
 
 def from_dict(values: Mapping[str, Any]) -> Recipe:
-    """The recipe that `Recipe.to_dict` wrote down, as it stands in a record.
-
-    Raises:
-        ValueError: a value out of range, or an unknown transform.
-        TypeError: a field that recipes do not have.
-    """
+    """The recipe that `Recipe.to_dict` wrote down, as it stands in a record."""
     tuples = {name: tuple(values.get(name, ())) for name in ("cuts", "overridden")}
     return Recipe(**{**values, "transforms": augment.from_list(values["transforms"]), **tuples})
 

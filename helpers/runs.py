@@ -46,11 +46,7 @@ class RunDirectory:
 
     @contextlib.contextmanager
     def lock(self, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
-        """Hold the run for this process; a second one calls `waiting` once and waits for the first to end.
-
-        Raises:
-            PermissionError: the folder cannot be written to.
-        """
+        """Hold the run for this process; a second one calls `waiting` once and waits for the first to end."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.path):
@@ -73,15 +69,12 @@ class RunDirectory:
         return _read_csv(self.path / "steps.csv")
 
     def test_right(self) -> np.ndarray | None:
-        """Which test images were right after each epoch, (epochs, N) bool; runs of older versions have none.
-
-        It is about the weights that the recipe is judged by: the averaged ones where there are any.
-        """
+        """Which test images were right after each epoch, (epochs, N) bool, by the averaged weights if there are any."""
         path = self.path / "test_right.npy"
         return np.load(path) if path.exists() else None
 
     def test_answers(self) -> Answers | None:
-        """What the judged weights said in the end about every test image; runs of older versions have none."""
+        """What the judged weights said in the end about every test image."""
         path = self.path / "test_answers.npz"
         if not path.exists():
             return None
@@ -128,15 +121,11 @@ class RunDirectory:
         write_atomic(self.path / "record.json", json.dumps(record, indent=2) + "\n")
 
     def write_checkpoint(self, state: Mapping[str, Any], name: str = "checkpoint.pt") -> None:
-        """Write a checkpoint; the old one stays until the new one is whole.
-
-        Raises:
-            OSError: it cannot be written; torch says so of a full disk in words of its own.
-        """
+        """Write a checkpoint; the old one stays until the new one is whole."""
         with replacing(self.path / name) as temporary:
             try:
                 torch.save(dict(state), temporary)
-            except RuntimeError as error:
+            except RuntimeError as error:  # so torch tells of a full disk, in words of its own
                 raise OSError(f"cannot write {self.path / name}; is the disk full? ({error})") from error
 
 
@@ -161,12 +150,7 @@ def run_seconds(history: Sequence[Row]) -> float:
 
 
 def note_use(record: Mapping[str, Any], history: Sequence[Row]) -> None:
-    """Tell the batch runner, where one listens, how much training came from the run store.
-
-    Args:
-        record: of the run.
-        history: of the epochs that were not trained now.
-    """
+    """Tell the batch runner, where one listens, which epochs of a run came from the store, not trained now."""
     listener = os.environ.get("HELPERS_RUNS_USED")
     if listener:
         with open(listener, "a", encoding="utf-8") as file:
@@ -182,11 +166,7 @@ def finished_runs(root: Path | None = None) -> list[RunDirectory]:
 
 
 def read_json(path: Path, advice: str) -> Row:
-    """The object in a JSON file.
-
-    Raises:
-        RunError: the file is damaged; the message ends with the advice.
-    """
+    """The object in a JSON file; a damaged one is a RunError whose message ends with the advice."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -206,16 +186,8 @@ def provenance() -> dict[str, Any]:
 
 def _commit() -> str | None:
     """The commit of the package's checkout, marked where files differ from it; None outside a checkout."""
-    command = [
-        "git",
-        "-C",
-        str(Path(__file__).resolve().parent),
-        "describe",
-        "--always",
-        "--dirty",
-        "--abbrev=12",
-        "--exclude=*",
-    ]
+    here = str(Path(__file__).resolve().parent)
+    command = ["git", "-C", here, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):

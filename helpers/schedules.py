@@ -11,16 +11,14 @@ import numpy as np
 import torch
 from torch.optim.lr_scheduler import LRScheduler
 
+THRESHOLD = 1e-4  # an epoch is better if its loss is below best · (1 − THRESHOLD), as for ReduceLROnPlateau
 SMALLEST_CUT = 1e-8  # a smaller one is not made; ReduceLROnPlateau's eps
 
 
 def triangular(step: float, step_size: float, min_lr: float, max_lr: float) -> float:
     """The triangular wave of Smith, "Cyclical Learning Rates" (2017), section 3.1.
 
-    Args:
-        step: any step, whole or not, from 0 on.
-        step_size: half a cycle: steps from `min_lr` up to `max_lr`.
-        min_lr, max_lr: the wave's lower and upper bound.
+    A step is whole or not, from 0 on; `step_size` is half a cycle, the steps from `min_lr` up to `max_lr`.
     """
     cycle = np.floor(1 + step / (2 * step_size))
     distance = abs(step / step_size - 2 * cycle + 1)  # 1 at the feet, 0 at the peak
@@ -46,17 +44,10 @@ def one_cycle(
 ) -> float:
     """One Cycle without annihilation (Smith 2018, "A disciplined approach", section 4): up, and back down.
 
-    Args:
-        step: from 0 to `last_step`.
-        last_step: the last step of the run, which trains at `min_lr` exactly.
-        peak_step: the step that trains at `max_lr` exactly, 0 < peak_step < last_step.
-        min_lr, max_lr: the rate at both ends and at the peak.
-        ease: how to get from one to the other; `linear` or `cosine`.
-
-    Raises:
-        ValueError: `step` lies outside the plan; a run that steps too far would train at a rate nobody planned.
+    Steps 0 and `last_step` train at `min_lr` exactly, `peak_step` at `max_lr`, with 0 < peak_step < last_step; `ease`
+    is how to get from one to the other.
     """
-    if not 0 <= step <= last_step:
+    if not 0 <= step <= last_step:  # a run that steps too far would train at a rate nobody planned
         raise ValueError(f"step {step} is outside the plan, which ends at step {last_step}")
     rising = step <= peak_step
     share = ease(step / peak_step if rising else (last_step - step) / (last_step - peak_step))
@@ -72,16 +63,9 @@ def peak_step(total_steps: int, peak: float) -> int:
 
 
 def one_cycle_plan(total_steps: int, peak: float, min_lr: float, max_lr: float, ease: Ease = linear) -> np.ndarray:
-    """The rate of every step of a run, (total_steps,) float64.
+    """The rate of `one_cycle` at every step of a run, (total_steps,) float64.
 
-    Args:
-        total_steps: optimizer steps in the run, at least 3.
-        peak: where the peak lies, as a share of the run; 5/24 in the assignment.
-        min_lr, max_lr: the rate of the first and last step, and of the peak.
-        ease: `linear` or `cosine`.
-
-    Raises:
-        ValueError: too few steps, or a rate or share out of range.
+    `peak` is where the peak lies, as a share of the run; 5/24 in the assignment.
     """
     if total_steps < 3:
         raise ValueError(f"a cycle needs at least 3 steps, not {total_steps}: train more epochs or smaller batches")
@@ -94,18 +78,12 @@ def one_cycle_plan(total_steps: int, peak: float, min_lr: float, max_lr: float, 
 
 
 def piecewise_plan(knots: Sequence[tuple[int, float]], ease: Ease = linear) -> np.ndarray:
-    """Any schedule that is drawn as knots and joined between them.
+    """Any schedule that is drawn as knots and joined between them: the rate of every step, (last step + 1,) float64.
 
     Args:
         knots: at least two (step, rate); the first at step 0, the last at the run's last step. Every knot's step trains
             at its rate exactly.
         ease: how to get from one knot to the next; maps [0, 1] to [0, 1], with both ends fixed.
-
-    Returns:
-        The rate of every step, (last step + 1,) float64.
-
-    Raises:
-        ValueError: fewer than two knots, steps that do not rise from 0, or a rate that no step may have.
     """
     steps, rates = [step for step, _ in knots], [float(rate) for _, rate in knots]
     if len(steps) < 2 or steps[0] != 0 or any(b <= a for a, b in zip(steps, steps[1:])):
@@ -127,22 +105,10 @@ def annihilation_plan(
     tail: float = 0.1,
     ease: Ease = linear,
 ) -> np.ndarray:
-    """One Cycle that ends early and spends the rest of the run falling from `min_lr` to zero.
+    """One Cycle that ends early and spends the rest of the run falling from `min_lr` to zero, (total_steps,) float64.
 
-    Smith 2018, "A disciplined approach to neural network hyper-parameters", section 4.
-
-    Args:
-        total_steps: optimizer steps in the run, at least 4.
-        peak: where the peak lies, as a share of the run, 0 < peak < 1 - tail.
-        min_lr, max_lr: the rate of the first step and of the cycle's end, and of the peak.
-        tail: share of the run after the cycle, between 0 and 1.
-        ease: `linear` or `cosine`.
-
-    Returns:
-        The rate of every step, (total_steps,) float64.
-
-    Raises:
-        ValueError: too few steps, or a rate or share out of range.
+    Smith 2018, "A disciplined approach to neural network hyper-parameters", section 4. `peak` is where the peak lies
+    and `tail` what follows the cycle, both as shares of the run, 0 < peak < 1 - tail.
     """
     if total_steps < 4:
         raise ValueError(f"a cycle and its tail need at least 4 steps, not {total_steps}: train more epochs")
@@ -158,15 +124,8 @@ def annihilation_plan(
 def mirrored_momentum(plan: np.ndarray, low: float = 0.85, high: float = 0.95) -> np.ndarray:
     """A momentum that falls while the rate rises, and rises while it falls (Smith 2018, section 4.3).
 
-    Args:
-        plan: (total_steps,) rates.
-        low, high: the momentum at the plan's highest and lowest rate, 0 <= low <= high < 1; a constant plan has `high`.
-
-    Returns:
-        The momentum of every step, (total_steps,) float64.
-
-    Raises:
-        ValueError: a momentum out of range.
+    It is `low` at the plan's highest rate and `high` at its lowest, 0 <= low <= high < 1; a constant plan has `high`.
+    Plan and momentum have one value for every step, (total_steps,) float64.
     """
     if not 0 <= low <= high < 1:
         raise ValueError(f"need 0 <= low <= high < 1, got low={low}, high={high}")
@@ -178,54 +137,33 @@ def mirrored_momentum(plan: np.ndarray, low: float = 0.85, high: float = 0.95) -
 def step_decay_plan(total_steps: int, cuts: Sequence[int], max_lr: float, factor: float) -> np.ndarray:
     """A rate that is held and cut: `max_lr` times `factor` for every cut so far, (total_steps,) float64.
 
-    Args:
-        total_steps: optimizer steps in the run.
-        cuts: steps that begin at a lower rate, in rising order; one that stands twice counts twice, one after the end
-            does nothing.
-        max_lr: the first rate.
-        factor: what a cut multiplies it by.
+    Cuts are steps that begin at a lower rate, in rising order; one that stands twice counts twice, one after the end
+    does nothing.
     """
     return max_lr * factor ** np.searchsorted(np.asarray(cuts, dtype=int), np.arange(total_steps), side="right")
 
 
 class PlateauState(NamedTuple):
-    """What a plateau schedule knows after an epoch.
+    """What a plateau schedule knows after an epoch."""
 
-    Attributes:
-        loss: the loss it watches; lr: the rate of the epoch.
-        best: the lowest loss so far, as far as it counted as an improvement.
-        bad: epochs in a row without one, this one included; a cut starts the count again.
-        cut: whether the rate was lowered; next_lr: the rate of the coming epoch.
-    """
-
-    loss: float
-    lr: float
-    best: float
-    bad: int
-    cut: bool
-    next_lr: float
+    loss: float  # that it watches
+    lr: float  # of the epoch
+    best: float  # the lowest loss so far, as far as it counted as an improvement
+    bad: int  # epochs in a row without an improvement, this one included; a cut starts the count again
+    cut: bool  # whether the rate was lowered
+    next_lr: float  # of the coming epoch
 
 
 def plateau_states(
-    losses: Sequence[float],
-    max_lr: float,
-    factor: float,
-    patience: int,
-    min_lr: float = 0.0,
-    threshold: float = 1e-4,
+    losses: Sequence[float], max_lr: float, factor: float, patience: int, min_lr: float = 0.0
 ) -> list[PlateauState]:
     """Replay torch's ReduceLROnPlateau, mode "min" without cooldown, on the losses of a run's epochs.
 
-    Args:
-        losses: of each epoch, on the split that is watched.
-        max_lr, min_lr: the first rate, and the floor.
-        factor: what a cut multiplies the rate by, in (0, 1).
-        patience: bad epochs in a row that are tolerated; one more cuts.
-        threshold: an epoch is better if its loss is below best · (1 − threshold).
+    `patience` bad epochs in a row are tolerated; one more multiplies the rate by `factor`, in (0, 1).
     """
     states, best, bad, lr = [], math.inf, 0, max_lr
     for loss in losses:
-        better = loss < best * (1 - threshold)
+        better = loss < best * (1 - THRESHOLD)
         best, bad = (loss, 0) if better else (best, bad + 1)
         lower = max(lr * factor, min_lr)
         cut = bad > patience and lr - lower > SMALLEST_CUT
@@ -235,32 +173,18 @@ def plateau_states(
 
 
 class PlannedLR(LRScheduler):
-    """Follow a plan, one rate per optimizer step: what ran is what was planned, bit for bit.
+    """Follow a plan of rates, (total_steps,), one per optimizer step: what ran is what was planned, bit for bit.
 
-    Args:
-        optimizer: all its parameter groups get the same rate.
-        plan: (total_steps,) rates.
-        last_epoch: steps already taken, minus one; as in torch's schedulers.
-        momenta: (total_steps,) momentum of every step; None leaves the optimizer's own alone.
-
-    `step()` after the plan's last step keeps the last rate, as the training loop steps once after every update.
-
-    Raises:
-        ValueError: rates and momenta are not equally many.
+    All parameter groups get the same rate, and the same momentum where `momenta`, (total_steps,), plan it. `step()`
+    after the plan's last step keeps the last rate, as the training loop steps once after every update.
     """
 
-    def __init__(
-        self,
-        optimizer: torch.optim.Optimizer,
-        plan: np.ndarray,
-        last_epoch: int = -1,
-        momenta: np.ndarray | None = None,
-    ):
+    def __init__(self, optimizer: torch.optim.Optimizer, plan: np.ndarray, momenta: np.ndarray | None = None):
         self.plan = [float(rate) for rate in plan]
         self.momenta = None if momenta is None else [float(momentum) for momentum in momenta]
         if self.momenta is not None and len(self.momenta) != len(self.plan):
             raise ValueError(f"{len(self.plan)} rates but {len(self.momenta)} momenta: plan both for every step")
-        super().__init__(optimizer, last_epoch)
+        super().__init__(optimizer)
         optimizer._opt_called = True  # a gradient scaler may skip the first step, which torch would warn of
 
     def get_lr(self) -> list[float]:

@@ -17,17 +17,14 @@ PER_IMAGE = (0.2023, 0.1994, 0.2010)  # CIFAR-10's deviation within an image, on
 
 @dataclass(frozen=True)
 class Setting:
-    """All that is fixed during a run: what is trained, on what, and how the arithmetic is done.
-
-    `loader` is one of `device_batches.PATHS`; None leaves the choice to `choose_path`.
-    """
+    """All that is fixed during a run: what is trained, on what, and how the arithmetic is done."""
 
     recipe: Recipe
     dataset: Dataset
     profile: str
     seed: int
     compute: Compute
-    loader: str | None = None
+    loader: str | None = None  # one of `device_batches.PATHS`; None leaves the choice to `choose_path`
 
     @classmethod
     def of(

@@ -23,7 +23,7 @@ from helpers.recipes import Recipe
 from helpers.settings import Setting
 
 PUBLISHED = Path(__file__).resolve().parent.parent / "images" / "range_curves.csv"
-SCHEDULE = ("name", "epochs", "schedule", "max_lr", "min_lr", "peak", "factor", "patience", "every", "ema_epochs")
+SCHEDULE = ("name", "epochs", "schedule", "max_lr", "min_lr", "peak", "factor", "patience", "ema_epochs")
 LEFT_OUT = (*SCHEDULE, "claim", "overridden")  # fields of a recipe that a sweep does not see
 
 
@@ -38,12 +38,7 @@ def kept(
 ) -> Curve:
     """The curve of `range_test.for_recipe`, from the run store where it was measured before under these settings.
 
-    Args:
-        recipe, dataset, profile, seed, sweep, validate: as there.
-
     Raises:
-        ValueError: as there.
-        PermissionError: the curve has to be measured, and the runs folder cannot be written to.
         RunError: the file of the sweep is damaged.
     """
     setting = Setting.of(recipe, dataset, profile, seed)
@@ -62,20 +57,12 @@ def kept(
     return _curve(stored, sweep)
 
 
-def published(recipe: str, sweep: Sweep | None = None, validate: int = 0, path: Path = PUBLISHED) -> list[Curve]:
-    """The published curves of a recipe on CIFAR-10, at full scale; one per seed, in the order of seeds.
-
-    Args:
-        recipe: its name.
-        sweep: only sweeps of these rates; default those of the full profile.
-        validate: only sweeps measured on so many held-out images.
-        path: the published data.
-    """
-    sweep = sweep or range_test.default_sweep("full")
+def published(recipe: str, sweep: Sweep, path: Path = PUBLISHED) -> list[Curve]:
+    """The published curves of a recipe's sweep on CIFAR-10, at full scale; one per seed, in the order of seeds."""
     points: dict[int, list[dict[str, str]]] = {}
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
-            if (row["dataset"], row["recipe"], row["sweep"]) == ("cifar10", recipe, key(sweep, validate)):
+            if (row["dataset"], row["recipe"], row["sweep"]) == ("cifar10", recipe, key(sweep)):
                 points.setdefault(int(row["seed"]), []).append(row)
     curves = []
     for seed, rows in sorted(points.items()):

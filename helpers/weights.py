@@ -17,7 +17,7 @@ from helpers.runs import RunDirectory
 
 FOLDER = IMAGES / "weights"
 INDEX = "weights.json"
-FACTS = ("dataset", "profile", "seed", "weights", "test_accuracy", "commit", "date")
+FACTS = ("dataset", "profile", "seed", "weights", "test_accuracy", "commit", "date")  # of the run's record
 # Which run of a net is published is decided by design and not by its test accuracy: the first of these recipes that
 # has been run in full on CIFAR-10, and of its runs that with the lowest seed.
 CHOICE = {
@@ -31,16 +31,10 @@ class WeightsError(RuntimeError):
 
 
 class Published(NamedTuple):
-    """A trained net that came with the repository.
+    """A trained net that came with the repository."""
 
-    Attributes:
-        model: in eval mode, on the CPU; a softmax of its logits is its confidence.
-        facts: net, width, recipe, dataset, profile, seed, the recorded test_accuracy in [0, 1], commit, date, file,
-            bytes and sha256.
-    """
-
-    model: nn.Module
-    facts: dict[str, Any]
+    model: nn.Module  # in eval mode, on the CPU; a softmax of its logits is its confidence
+    facts: dict[str, Any]  # net, width, num_classes, recipe, FACTS (accuracy in [0, 1]), file, bytes and sha256
 
 
 def index(folder: Path = FOLDER) -> dict[str, dict[str, Any]]:
@@ -55,11 +49,7 @@ def published(net: str, folder: Path = FOLDER) -> Published | None:
 
 
 def load(net: str, folder: Path = FOLDER) -> Published:
-    """Read a net's published weights, checked.
-
-    Args:
-        net: "davidnet" or "resnet18".
-        folder: of the weights and their index.
+    """Read the published weights of a net, "davidnet" or "resnet18", checked.
 
     Raises:
         WeightsError: none are published, the file is missing, damaged or of another net, or safetensors is missing.
@@ -99,11 +89,7 @@ def restored(net: str, width: int, num_classes: int, state: Mapping[str, torch.T
 
 
 def choose(root: Path | None = None) -> dict[str, RunDirectory]:
-    """The run of each net whose weights are to be published, by the rule of CHOICE; nets without a run are left out.
-
-    Args:
-        root: the run store, default `runs.runs_root()`.
-    """
+    """The run of each net whose weights are to be published, by the rule of CHOICE; nets without a run are left out."""
     chosen: dict[str, tuple[tuple[int, int], RunDirectory]] = {}
     for directory in runs.finished_runs(root):
         record = directory.record()

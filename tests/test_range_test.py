@@ -113,8 +113,6 @@ def test_by_epoch_restarts_or_goes_on(tiny):
     rates = [0.01, 0.01 + 1e-12, 0.01 + 2e-12]
     fresh = range_test.by_epoch(recipe, tiny, rates, profile="smoke", validate=10)
     going_on = range_test.by_epoch(recipe, tiny, rates, profile="smoke", validate=10, restart=False)
-    default = range_test.by_epoch(recipe, tiny, rates[:1] + [0.5], profile="smoke")
-    assert set(np.round(default.accuracy * 15, 6)) <= set(range(16))  # a tenth of 150 images
     assert np.ptp(fresh.loss) < 1e-4  # the same epoch three times
     assert fresh.loss[0] == going_on.loss[0] and abs(going_on.loss[2] - going_on.loss[0]) > 0.01
     assert fresh.lr.tolist() == rates
@@ -140,7 +138,7 @@ def test_by_epoch_leaves_the_schedule_out(tiny):
 @pytest.mark.parametrize("rates", [[0.1, 0.01], [0.1, 0.1, 0.2]])
 def test_rates_must_rise(rates, tiny):
     with pytest.raises(ValueError, match="rates must rise"):
-        range_test.by_epoch("davidnet-onecycle", tiny, rates, profile="smoke")
+        range_test.by_epoch("davidnet-onecycle", tiny, rates, profile="smoke", validate=10)
 
 
 def test_unknown_recipe(tiny):

@@ -29,16 +29,13 @@ __all__ = ["Fitted", "Setting", "TrainingDiverged", "evaluate", "fit", "predict"
 class Fitted(NamedTuple):
     """What `fit` returns.
 
-    Attributes:
-        model: in eval mode, on the device; the averaged weights where the recipe keeps an average, else the last ones.
-            The recipe's logit scale is folded into its head, so that a softmax of its logits is its confidence.
-        history: one dict per epoch; accuracies in [0, 1], `lr` the rate of the epoch's last step.
-        record: the run's record, as in record.json.
+    The model is in eval mode, on the device, with the averaged weights where the recipe keeps an average, else the last
+    ones. The recipe's logit scale is folded into its head, so that a softmax of its logits is its confidence.
     """
 
     model: nn.Module
-    history: list[dict[str, Any]]
-    record: dict[str, Any]
+    history: list[dict[str, Any]]  # one dict per epoch; accuracies in [0, 1], `lr` the rate of the epoch's last step
+    record: dict[str, Any]  # as in record.json
 
 
 def fit(
@@ -54,10 +51,9 @@ def fit(
     """Train a recipe, or take up where an earlier call was stopped, or return the run that is finished.
 
     A checkpoint is written after every epoch. Killed at any moment and called again, a run continues from its last
-    epoch and ends with the same weights, on the CPU bit for bit.
+    epoch and ends with the same weights, on the CPU bit for bit. A run is never continued under another configuration.
 
     Args:
-        recipe: a recipe or its name.
         dataset: a data set or its name; "auto" is CIFAR-10 where it can be had, else Shapes-10.
         profile: "smoke", "quick", "full" or "auto".
         seed: of the initial weights, the order of the images and their augmentation.
@@ -66,9 +62,7 @@ def fit(
         hidden: show no progress.
 
     Raises:
-        ValueError: an unknown name, or a run with another configuration lies where this one belongs.
         RunError: what lies on disk of this run is incomplete or broken.
-        PermissionError: the runs folder cannot be written to.
         TrainingDiverged: the loss became infinite or not a number.
     """
     setting = Setting.of(recipe, dataset, profile, seed, compute)
@@ -82,8 +76,9 @@ def fit(
 
 
 def _train(setting: Setting, run: RunDirectory, hidden: bool) -> Fitted:
-    checkpoint, recipe, splits = checkpoints.load(run), setting.recipe, setting.splits()
-    setting = dataclasses.replace(setting, loader=checkpoints.loader_begun(checkpoint) or setting.loader_path)
+    checkpoint, recipe, splits = run.checkpoint(), setting.recipe, setting.splits()
+    # A run that has begun keeps its loader, also on another device, as the loader's draws are part of the run
+    setting = dataclasses.replace(setting, loader=checkpoint["loader"] if checkpoint else setting.loader_path)
     makers = checkpoints.makers(setting, checkpoint)
     loader = setting.train_loader(splits.pop("train"))
     with devices.seeded(setting.seed):
@@ -127,7 +122,7 @@ def _epoch(
             scores = engine.measure(model, measured[name], normalize, scale) if known else (None, None, None)
             row[f"{prefix}{name}_loss"], row[f"{prefix}{name}_accuracy"], right = scores
             if name == "test" and model is state.best_model():
-                state.note_test(right)
+                state.test_right.append(right)
             if model is state.model and known:
                 check_finite(scores[0], state)
     losses = {"validation": row["val_loss"], "test": row["test_loss"], "last batch": trained.last_loss}
@@ -139,7 +134,7 @@ def _epoch(
 
 def _finished(setting: Setting, run: RunDirectory, hidden: bool) -> Fitted:
     """Load a finished run: the net from the checkpoint, the rest from the files beside it."""
-    record, history, checkpoint = run.record(), run.history(), checkpoints.load(run)
+    record, history, checkpoint = run.record(), run.history(), run.checkpoint()
     if record is None or history is None or checkpoint is None:
         raise RunError(f"{run.path} is incomplete; delete it to train this run anew")
     checkpoints.check_same(json.loads(checkpoint["configuration"]), setting, run)
@@ -148,7 +143,7 @@ def _finished(setting: Setting, run: RunDirectory, hidden: bool) -> Fitted:
     state.load_weights(checkpoint)
     for row in history:
         progress.say(progress.epoch_line(row, setting.recipe.epochs), hidden)
-    made = f"on {record['date'][:10]} by torch {record['versions']['torch']}, commit {record['commit'] or 'unknown'}"
+    made = f"on {record['date'][:10]} by torch {record['versions']['torch']}, commit {record['commit']}"
     progress.say(f"{setting.recipe.name}, seed {setting.seed}: trained before, {made}", hidden)
     runs.note_use(record, history)
     return Fitted(_with_scale(state.best_model(), setting.recipe.logit_scale), history, record)

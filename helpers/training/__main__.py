@@ -42,11 +42,7 @@ def asked(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def overrides_from(settings: list[str]) -> dict[str, Any]:
-    """["epochs=3", "nesterov=False"] → {"epochs": 3, "nesterov": False}; values as `literal` reads them.
-
-    Raises:
-        ValueError: a setting without "=".
-    """
+    """["epochs=3", "nesterov=False"] → {"epochs": 3, "nesterov": False}; values as `literal` reads them."""
     changes = {}
     for setting in settings:
         name, equals, value = setting.partition("=")
