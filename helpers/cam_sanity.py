@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy import stats
 from torch import nn
 
 from helpers import devices, gradcam
@@ -84,7 +85,7 @@ def spearman(first: Array, second: Array) -> np.ndarray:
     one, other = as_array(first), as_array(second)
     if one.shape != other.shape or not (np.isfinite(one).all() and np.isfinite(other).all()):
         raise ValueError(f"need finite maps of one shape, got {one.shape} and {other.shape}")
-    a, b = (np.stack([_mean_ranks(row) for row in maps.reshape(len(maps), -1)]) for maps in (one, other))
+    a, b = (stats.rankdata(maps.reshape(len(maps), -1), axis=1) for maps in (one, other))
     a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
     size = np.sqrt((a * a).sum(1) * (b * b).sum(1))
     return np.divide((a * b).sum(1), size, out=np.zeros(len(a)), where=size > 0)
@@ -112,9 +113,3 @@ def _similarity(stage: str, first: np.ndarray, second: np.ndarray) -> Similarity
     if not speaks.any():
         raise ValueError("every map is flat, so none can change; choose another layer, method or target")
     return Similarity(stage, spearman(first[speaks], second[speaks]))
-
-
-def _mean_ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks of (P,) values from 1; equal values share the mean of their ranks."""
-    ordered = np.sort(values)
-    return (np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right") + 1) / 2
