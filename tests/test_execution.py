@@ -221,6 +221,8 @@ def test_threads_are_divided_by_jobs(monkeypatch, tmp_path):
     monkeypatch.setattr(cores, "cores", lambda: 5)
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     assert [environment(jobs, tmp_path)["OMP_NUM_THREADS"] for jobs in (2, 4, 9)] == ["2", "1", "1"]
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    assert [environment(jobs, tmp_path).get("OMP_WAIT_POLICY") for jobs in (1, 2)] == [None, "PASSIVE"]
     assert environment(2, tmp_path)["MKL_NUM_THREADS"] == "2"
     assert environment(1, tmp_path)["OMP_NUM_THREADS"] == "7"  # alone, a notebook runs as the caller asked
 

@@ -90,6 +90,7 @@ def environment(jobs: int, runs_root: Path) -> dict[str, str]:
     folder still mean the same.
     """
     divided = {name: str(threads(jobs)) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    divided["OMP_WAIT_POLICY"] = "PASSIVE"  # threads that wait at a barrier leave their core to the other jobs
     path = os.pathsep.join(filter(None, [str(REPO_ROOT), os.environ.get("PYTHONPATH")]))
     own = {
         **(divided if jobs > 1 else {}),  # alone, a notebook takes what torch and the caller think best
