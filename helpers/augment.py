@@ -16,7 +16,7 @@ import albumentations as A
 import cv2
 import numpy as np
 
-from helpers.checks import choice, number, share
+from helpers.files import choice, number, share
 
 SIDE = 32  # pixels, of every image
 BORDERS = {"reflect": cv2.BORDER_REFLECT_101, "constant": cv2.BORDER_CONSTANT}

@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from helpers import checks, pictures, style
+from helpers import files, pictures, style
 from helpers.cam_sanity import Randomisation
 from helpers.cam_scores import Array, Curve, Pointing, as_array, mean
 from helpers.plots import percent
@@ -38,7 +38,7 @@ def overlay(images: np.ndarray, maps: Array, opacity: float = OPACITY) -> np.nda
         raise ValueError(f"images must be uint8 of shape {(*maps.shape, 3)}, not {images.dtype} {images.shape}")
     if not (maps.size and 0 <= maps.min() <= maps.max() <= 1):
         raise ValueError("maps must hold values from 0 to 1, such as those of GradCAM")
-    checks.number("opacity", opacity, 0, 1 + 1e-9)
+    files.number("opacity", opacity, 0, 1 + 1e-9)
     colours = 255 * mpl.colormaps[COLOURS](maps.astype(np.float64))[..., :3]
     return np.rint((1 - opacity) * images + opacity * colours).astype(np.uint8)
 
@@ -141,7 +141,7 @@ def plot_pointing(scores: Mapping[str, Pointing], about: str, quantity: str = "h
 
     The scores come from `cam_scores.pointing`; the quantity is "hits", the pointing game, or "energy".
     """
-    checks.choice("quantity", quantity, FOUND)
+    files.choice("quantity", quantity, FOUND)
     ax = ax or plt.subplots(figsize=(style.WIDTH, 1.2 + 0.36 * len(scores)))[1]
     for row, (name, score) in enumerate(scores.items()):
         found, rival = getattr(score, quantity), name in BASELINES

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from helpers import checks, gradcam
+from helpers import files, gradcam
 from helpers.analysis import Share, wilson
 from helpers.comparisons import t_quantile
 from helpers.devices import Compute
@@ -268,7 +268,7 @@ def _follow(
     """The curve from one set of images to another, whose pixels come in the order of their ranks."""
     if order.shape != (len(start), *start.shape[2:]):
         raise ValueError(f"need one map for each image, of its size {tuple(start.shape)}, not {order.shape}")
-    checks.number("steps", steps, 1, whole=True)
+    files.number("steps", steps, 1, whole=True)
     classes, counts = torch.as_tensor(as_array(classes)), np.rint(np.linspace(0, order[0].size, steps + 1)).astype(int)
     changed = torch.from_numpy(order < counts[:, None, None, None])[:, :, None].to(start.device)  # (S + 1, N, 1, H, W)
     found = []
@@ -285,7 +285,7 @@ def _follow(
 
 def _baseline(images: torch.Tensor, baseline: str) -> torch.Tensor:
     """(N, 3, H, W): what an image is when all its pixels are taken away."""
-    checks.choice("baseline", baseline, ("mean", "blur"))
+    files.choice("baseline", baseline, ("mean", "blur"))
     return torch.zeros_like(images) if baseline == "mean" else blurred(images)
 
 

@@ -12,9 +12,9 @@ import torch
 
 from helpers import augment, devices
 from helpers.augment import SIDE, Cutout, Flip, PadCrop, Transform, VerticalFlip
-from helpers.checks import choice
 from helpers.datasets import Images
 from helpers.devices import Compute
+from helpers.files import choice
 from helpers.loaders import Batch, TrainLoader, epoch_order
 
 PATHS = ("albumentations", "device")

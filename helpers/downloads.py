@@ -13,7 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from helpers import locks
+from helpers import files
 from helpers.mirrors import Patience, first_answer, reason
 from helpers.progress import bar_seconds
 
@@ -55,7 +55,7 @@ def md5_of(path: Path) -> str:
 def exclusive(path: Path) -> AbstractContextManager[None]:
     """Context that one process at a time may enter; one that waits says so. The lock file's folder must exist."""
     told = f"Waiting for another process that is preparing {path.parent}"
-    return locks.exclusive(path, lambda: tqdm.write(told), patience=1.0)
+    return files.exclusive(path, lambda: tqdm.write(told), patience=1.0)
 
 
 def fetch(urls: Sequence[str], target: Path, md5: str) -> Path:

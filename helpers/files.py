@@ -1,9 +1,15 @@
-"""Files that are either whole or not there. Standard library only: Colab needs it before anything is installed."""
+"""Files that are either whole or not there, folders for one process at a time, values as they are given and checked.
 
+Standard library only until something is locked or read as YAML: Colab needs it before anything is installed.
+"""
+
+import ast
 import contextlib
+import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 
 @contextlib.contextmanager
@@ -72,3 +78,63 @@ def _flush(path: Path) -> None:
     """Bring a file's bytes to the disk: its name must not reach it before them."""
     with open(path, "rb+") as written:
         os.fsync(written.fileno())
+
+
+@contextlib.contextmanager
+def exclusive(path: Path, waiting: Callable[[], object] = lambda: None, patience: float = 0.0) -> Iterator[None]:
+    """Context that one process at a time may enter; the system lets go of it when the process dies.
+
+    Args:
+        path: the lock file; its folder must exist.
+        waiting: is called once if another process is inside, for longer than `patience` seconds.
+    """
+    from filelock import FileLock, Timeout  # here: Colab has files before anything is installed
+
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=patience)
+    except Timeout:
+        waiting()
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def literal(text: str) -> Any:
+    """Read a value as a Python, JSON or YAML literal of JSON's types; anything else is a string."""
+    readers = [ast.literal_eval, json.loads]
+    if text.lstrip().startswith(("[", "{")):  # only there: elsewhere YAML would turn "on" and "1:30" into other things
+        readers.append(_yaml)
+    for reader in readers:
+        with contextlib.suppress(Exception):
+            return json.loads(json.dumps(reader(text)))
+    return text
+
+
+def _yaml(text: str) -> Any:
+    import yaml  # comes with papermill; a machine that only trains does not need it
+
+    return yaml.safe_load(text)
+
+
+def choice(field_name: str, value: Any, allowed: Iterable[str]) -> None:
+    """Raise a ValueError that lists what is allowed, unless `value` is."""
+    if not isinstance(value, str) or value not in allowed:
+        raise ValueError(f"unknown {field_name} {value!r}; allowed: {', '.join(allowed)}")
+
+
+def number(field_name: str, value: Any, low: float, below: float = float("inf"), whole: bool = False) -> None:
+    """Raise a ValueError that says what is allowed, unless `value` is a number with low <= value < below."""
+    kind = int if whole else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kind) or not low <= value < below:
+        wanted = "a whole number" if whole else "a number"
+        bound = f" and below {below}" if below < float("inf") else ""
+        raise ValueError(f"{field_name} must be {wanted} of at least {low}{bound}, not {value!r}")
+
+
+def share(field_name: str, value: Any) -> None:
+    """Raise a ValueError that says what is allowed, unless `value` is a number from 0 to 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise ValueError(f"{field_name} must be a number from 0 to 1, not {value!r}")

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from helpers import checks
+from helpers import files
 from helpers.devices import Compute
 from helpers.models import evaluating
 
@@ -81,7 +81,7 @@ class GradCAM:
     """
 
     def __init__(self, model: nn.Module, layers: Layers, method: str = "gradcam", compute: Compute | None = None):
-        checks.choice("method", method, METHODS)
+        files.choice("method", method, METHODS)
         self.model, self.method, self.compute = model, method, compute
         self.layers = _named(model, [layers] if isinstance(layers, str) else layers)
 

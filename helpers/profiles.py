@@ -4,8 +4,8 @@ import dataclasses
 from dataclasses import dataclass
 
 from helpers import devices
-from helpers.checks import choice
 from helpers.devices import Compute
+from helpers.files import choice
 from helpers.recipes import Recipe
 
 TRAINING_IMAGES = 50_000  # what recipes' held-out counts refer to

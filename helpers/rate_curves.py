@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from helpers.checks import choice, number
+from helpers.files import choice, number
 
 SCALES = ("exp", "linear")
 WINDOW = 0.03  # standard deviation of the smoothing window, as a share of the sweep

@@ -9,8 +9,7 @@ from typing import Any
 
 from helpers import augment, models, schedules
 from helpers.augment import Cutout, Flip, GridDistortion, PadCrop, Rotate, VerticalFlip
-from helpers.checks import choice, number
-from helpers.literals import literal
+from helpers.files import choice, literal, number
 
 SCHEDULES = ("one-cycle", "plateau", "step")
 STATISTICS = ("dataset", "half", "per-image")

@@ -23,8 +23,7 @@ import numpy as np
 import torch
 
 from helpers.answers import Answers, packed
-from helpers.files import replacing, write_atomic
-from helpers.locks import exclusive
+from helpers.files import exclusive, replacing, write_atomic
 
 Row = dict[str, Any]
 

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from helpers import datasets, device_batches, devices, profiles, recipes
-from helpers.checks import number
 from helpers.datasets import Dataset, Images
 from helpers.device_batches import DeviceLoader
 from helpers.devices import Compute
+from helpers.files import number
 from helpers.loaders import Normalize, TrainLoader
 from helpers.recipes import Recipe
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers import shapes10, textures
+from helpers import shapes10
 from helpers.shapes10 import CLASSES, draw
 
 CONVEX = ("circle", "triangle", "square", "pentagon", "hexagon")
@@ -189,19 +189,19 @@ def test_polygons_have_their_corners(label, corners):
 def test_colours_stay_within_their_ranges():
     rng = np.random.default_rng(0)
     for _ in range(200):
-        red, green, blue = textures.colour(rng, ((0.5, 0.8), (0.3, 0.6)))
+        red, green, blue = shapes10.colour(rng, ((0.5, 0.8), (0.3, 0.6)))
         brightest, darkest = max(red, green, blue), min(red, green, blue)
         assert 0.299 < brightest < 0.601
         assert 0.499 < 1 - darkest / brightest < 0.801
 
 
 def test_a_given_hue_is_met():
-    red, green, blue = textures.colour(np.random.default_rng(0), ((1, 1), (1, 1)), hue=1 / 3)
+    red, green, blue = shapes10.colour(np.random.default_rng(0), ((1, 1), (1, 1)), hue=1 / 3)
     assert (red, blue) == pytest.approx((0, 0), abs=1e-6) and green == 1
 
 
-@pytest.mark.parametrize("kind", textures.WAVES)
+@pytest.mark.parametrize("kind", shapes10.WAVES)
 def test_waves_fill_the_range(kind):
-    fields = np.stack([textures.waves(np.random.default_rng(i), kind) for i in range(50)])
+    fields = np.stack([shapes10.waves(np.random.default_rng(i), kind) for i in range(50)])
     assert fields.dtype == np.float32 and fields.min() >= 0 and fields.max() <= 1
     assert np.mean(np.ptp(fields, axis=(1, 2)) > 0.8) > 0.8

@@ -10,8 +10,7 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-from helpers.checks import number
-from helpers.literals import literal
+from helpers.files import literal, number
 
 UNKNOWN = object()  # the default of a parameter that is no literal
 KINDS = {

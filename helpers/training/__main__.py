@@ -6,7 +6,7 @@ from typing import Any
 
 from helpers import datasets, recipes
 from helpers.engine import TrainingDiverged
-from helpers.literals import literal
+from helpers.files import literal
 from helpers.runs import RunError
 from helpers.training import fit
 

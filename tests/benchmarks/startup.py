@@ -19,7 +19,7 @@ HEAD = 4  # code cells: set-up, imports, parameters, and the data they name
 
 def measure(scale: Scale, yardsticks: Mapping[str, float]) -> list[Row]:
     """Imports in fresh processes, and the first cells of a notebook in fresh kernels."""
-    small = {"nothing": "pass", "helpers.checks": "import helpers.checks"}
+    small = {"nothing": "pass", "helpers.files": "import helpers.files"}
     full = {"torch": "import torch", "torch, torchvision, albumentations": DEPENDENCIES}
     imports = small if scale.tiny else {**full, "helpers.training": "import helpers.training"}
     works = {name: _python(code) for name, code in imports.items()}
