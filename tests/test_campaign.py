@@ -161,6 +161,17 @@ def test_a_diverged_cell_is_entered_and_later_stages_follow(trains, images, monk
     assert states(images)["davidnet-onecycle, seed 0"] == "waiting for its rate grid" and len(trains) == 2
 
 
+def test_a_diverged_cell_is_not_trained_again_where_it_cannot_be_published(trains, images, monkeypatch):
+    monkeypatch.setattr(rate_grid, "GRIDS", (Grid("davidnet-onecycle", (0.8,)),))
+    monkeypatch.setattr(campaign, "ORDER", ())
+    started = []
+    diverges = [sys.executable, "-c", f"import sys; sys.exit({campaign.DIVERGED})"]
+    monkeypatch.setattr(campaign, "command", lambda run: started.append(run.name) or diverges)
+    monkeypatch.setattr(campaign, "publish", lambda folder: None)
+    Campaign(images, 60).train()
+    assert len(started) == 1 and list(states(images).values()) == ["done"]
+
+
 def noted(row_of, grid):
     """The copied run's rates are those of its name, not of the run that was copied."""
 

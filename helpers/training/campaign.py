@@ -43,6 +43,7 @@ ORDER = (
     *((name, seed) for seed in (1, 2) for name in DAVIDNETS),
 )
 TRIAL_SECONDS = 60  # for all trials together
+START_SECONDS = 20  # of a training's process: libraries, data, nets
 CORES_EACH = 3  # of a training beside others: its own thread, and those that make its batches
 
 
@@ -88,7 +89,7 @@ def state(run: Run, images: Path) -> str:
     """ "done", "3 of 24 epochs", "waiting", or "waiting for its rate grid"."""
     rows = published.read_table(images / ("rate_grid.csv" if run.cell else "results.csv"))
     mine = [row for row in rows if published.key_of(row) == ("cifar10", run.recipe.name, run.seed)]
-    if mine or run.folder.record() is not None:
+    if mine or run.folder.record() is not None or (run.folder.path / "diverged.json").exists():
         return "done"
     if not run.cell and not decided(run.recipe, images):
         return "waiting for its rate grid"
@@ -233,8 +234,13 @@ class Campaign:
         try:
             while (self._fill() or self.under_way) and time.monotonic() < self.end:
                 time.sleep(0.2)
-                for one in [one for one in self.under_way if one.process.poll() is not None]:
+                ended = [one for one in self.under_way if one.process.poll() is not None]
+                for one in ended:
                     self._settle(one)
+                if ended and self.on_gpu:
+                    self._fill()  # a GPU works on meanwhile; a CPU may have to know what a grid has found
+                if ended:
+                    publish(self.images)
         finally:
             for one in self.under_way:
                 one.stop()
@@ -264,7 +270,7 @@ class Campaign:
             return False
         epochs = run.recipe.epochs - run.epochs_done()
         needs = epochs * self.paces[kind(run.recipe)].epoch_seconds * self.at_a_time
-        return needs < self.end - time.monotonic()
+        return needs + START_SECONDS < self.end - time.monotonic()
 
     def _try(self, wanted: Sequence[Run]) -> None:
         """Have a pace for each of some runs; what fails is named and left alone."""
@@ -276,7 +282,7 @@ class Campaign:
                 print(f"{run.name}: left out, its trial failed: {failed}", flush=True)
 
     def _settle(self, one: Training) -> None:
-        """Publish what ended well or diverged; leave what failed alone for the rest of this call."""
+        """Say how a run ended; what failed is left alone for the rest of this call."""
         self.under_way.remove(one)
         status = one.process.wait()
         if status == DIVERGED and one.run.cell:
@@ -286,7 +292,6 @@ class Campaign:
             where = f"; see {one.log.name}" if one.log else ""
             print(f"{one.run.name}: failed with exit status {status}{where}", flush=True)
             return
-        publish(self.images)
         print(f"{one.run.name}: {'diverged' if status else 'done'}", flush=True)
 
 
