@@ -111,7 +111,7 @@ def collect_begun(folder: Path, runs_root: Path) -> list[Row]:
     """
     from helpers import published, recipes, runs
 
-    known, rows = published.read_published(folder), []
+    known, rows = {published.key_of(row) for row in published.read_table(folder / "results.csv")}, []
     for path in sorted(runs_root.glob("cifar10/full/*/seed-*/history.csv")):
         recipe, seed = path.parent.parent.name, int(path.parent.name.removeprefix("seed-"))
         run, key = runs.RunDirectory(path.parent), ("cifar10", recipe, seed)

@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import torch
-from filelock import FileLock, Timeout
 
 from helpers import device_batches, devices, files, published, rate_grid, recipes, runs, weights
 from helpers.cores import cores
@@ -32,7 +31,7 @@ from helpers.engine import TrainState, train_epoch
 from helpers.progress import EpochBar
 from helpers.recipes import Recipe
 from helpers.settings import Setting
-from helpers.training.__main__ import DIVERGED, asked
+from helpers.training.__main__ import DIVERGED
 from helpers.training.__main__ import main as train_one
 
 DAVIDNETS = ("davidnet-onecycle", "davidnet-onecycle-plus")
@@ -160,7 +159,7 @@ def trials(wanted: Sequence[Run]) -> dict[tuple[Any, ...], Pace | str]:
     first = {kind(run.recipe): run for run in reversed(wanted)}
     command = [sys.executable, "-m", "helpers.training.campaign", "--trial"]
     started = {
-        key: subprocess.Popen([*command, *run.arguments()], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        key: subprocess.Popen([*command, run.recipe.name], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         for key, run in first.items()
     }
     found, end = {}, time.monotonic() + TRIAL_SECONDS
@@ -336,7 +335,8 @@ def main(arguments: list[str] | None = None) -> int:
     if given[:1] == ["--train"]:
         return _leave_with_parent(int(given[1])) or train_one(given[2:])
     if given[:1] == ["--trial"]:
-        return _tell_pace(given[1:])
+        print(json.dumps(vars(trial(recipes.get(given[1])))))
+        return 0
     parser = argparse.ArgumentParser(prog="python -m helpers.training.campaign", description=__doc__.splitlines()[0])
     parser.add_argument("seconds", type=float, nargs="?", default=0.0, help="how long to train; without: only show")
     parser.add_argument("--out", type=Path, default=published.IMAGES, help="write results there, not into images/")
@@ -354,13 +354,14 @@ def _run(seconds: float, images: Path) -> int:
         return 0
     root = runs.runs_root()
     root.mkdir(parents=True, exist_ok=True)
+
+    def refuse() -> None:
+        raise RuntimeError(f"another campaign is under way in {root}")
+
     try:
-        with FileLock(root / ".campaign.lock", timeout=0), _stoppable():
+        with files.exclusive(root / ".campaign.lock", refuse), _stoppable():
             _begin(images)
             Campaign(images, seconds).train()
-    except Timeout:
-        print(f"error: another campaign is under way in {root}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on after the last finished epoch", file=sys.stderr)
         return 130
@@ -402,12 +403,6 @@ def _leave_with_parent(parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def _tell_pace(arguments: list[str]) -> int:
-    """Try the run that `python -m helpers.training` would train with these arguments, and print its pace as JSON."""
-    print(json.dumps(vars(trial(recipes.get(asked(arguments).recipe)))))
-    return 0
 
 
 if __name__ == "__main__":
