@@ -27,7 +27,7 @@ publish: $(VENV)/.ready
 
 # Without SECONDS it shows how far each run has come; the README's tables follow what it published.
 campaign: $(VENV)/.ready
-	$(BIN)/python -m helpers.training.campaign $(SECONDS) $(ARGS)
+	$(BIN)/python -m helpers.results.campaign $(SECONDS) $(ARGS)
 	$(if $(filter-out 0,$(SECONDS)),$(REGENERATE) --publish-data)
 
 test: $(VENV)/.ready-for-tests lint

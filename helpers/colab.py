@@ -15,9 +15,8 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
-from helpers.files import write_atomic
+from helpers.files import REPO_ROOT, write_atomic
 
-REPO_ROOT = Path(__file__).resolve().parent.parent
 PRESENT = ("torch", "torchvision", "numpy")  # never touched: Colab's fit its driver, and another numpy needs a restart
 REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)(?P<version>[^#]*)#\s*(?P<users>.*)")
 REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}")

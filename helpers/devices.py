@@ -3,16 +3,17 @@
 import contextlib
 import ctypes
 import dataclasses
+import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from helpers.cores import cores
-
 MALLOC = {"trim_threshold": -1, "mmap_threshold": -3, "mmap_max": -4}  # options of glibc's mallopt, from malloc.h
+QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds of CPU time in each period, or "max"
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -189,3 +190,23 @@ def _cpu_name() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return "unknown model"
+
+
+def cores() -> int:
+    """CPU cores this process may use; a container or a job scheduler may allow fewer than the machine has."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(allowed, _quota() or allowed)
+
+
+def _quota() -> int | None:
+    """CPU time that the container grants, in cores, rounded up; None without a limit."""
+    try:
+        quota, period = QUOTA.read_text().split()
+        return max(1, math.ceil(int(quota) / int(period)))
+    except (OSError, ValueError):  # no container, or "max"
+        return None
+
+
+def threads(jobs: int) -> int:
+    """Cores for each of several jobs that run side by side, at least one."""
+    return max(1, cores() // jobs)

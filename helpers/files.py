@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+REPO_ROOT = Path(__file__).resolve().parent.parent
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -138,3 +140,12 @@ def share(field_name: str, value: Any) -> None:
     """Raise a ValueError that says what is allowed, unless `value` is a number from 0 to 1."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
         raise ValueError(f"{field_name} must be a number from 0 to 1, not {value!r}")
+
+
+def bar_seconds() -> float:
+    """Least time between two refreshes: HELPERS_BAR_SECONDS, else 1; batch jobs set it higher to keep logs short."""
+    asked = os.environ.get("HELPERS_BAR_SECONDS", "1")
+    try:
+        return max(1.0, float(asked))
+    except ValueError:
+        raise ValueError(f"HELPERS_BAR_SECONDS takes a number of seconds, not {asked!r}") from None

@@ -20,8 +20,10 @@ import matplotlib.pyplot as plt
 import pytest
 from matplotlib.axes import Axes
 
-from helpers import datasets, recipes, style
-from helpers.datasets import Dataset
+from helpers import recipes
+from helpers.data import datasets
+from helpers.data.datasets import Dataset
+from helpers.figures import style
 from helpers.recipes import Recipe
 
 for name in ("HELPERS_LOADER", "HELPERS_PRECISION", "HELPERS_BAR_SECONDS", "CIFAR10_URL"):

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from helpers import recipes, training
-from helpers.datasets import Dataset
+from helpers.data.datasets import Dataset
 from helpers.training import Fitted
 
 

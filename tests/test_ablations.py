@@ -5,11 +5,12 @@ import math
 
 import pytest
 
-from helpers import ablations, recipes
-from helpers.ablations import worded
-from helpers.comparisons import pairs_needed
-from helpers.published import FullRun, flat
+from helpers import recipes
 from helpers.recipes import FIELDS
+from helpers.results import ablations
+from helpers.results.ablations import worded
+from helpers.results.comparisons import pairs_needed
+from helpers.results.published import FullRun, flat
 
 CUTOUT = json.dumps([{"transform": "PadCrop", "padding": 4}, {"transform": "Cutout", "size": 8}])
 CROP = json.dumps([{"transform": "PadCrop", "padding": 4}])

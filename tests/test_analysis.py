@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special, stats
 
-from helpers import analysis
-from helpers.answers import of_logits
+from helpers.results import analysis
+from helpers.training.answers import of_logits
 
 # six images of three classes, worked by hand below: truth 0 0 1 1 2 2, answers 0 1 1 1 0 2
 LOGITS = np.array([[3, 0, 0], [0, 2, 0], [0, 5, 0], [0, 1, 0], [4, 0, 0], [0, 0, 1]], dtype=np.float32)

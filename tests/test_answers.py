@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers import analysis, answers
+from helpers.results import analysis
+from helpers.training import answers
 
 LOGITS = np.array([[2.0, 0.0, 0.0], [0.0, 0.0, 3.0], [0.0, 1.0, 1.0001]])
 

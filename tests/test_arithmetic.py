@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from helpers import diagrams, models
+from helpers import models
+from helpers.figures import diagrams
 
 GIGA = 1e9
 

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers import augment, recipes
-from helpers.augment import Cutout, Flip, GridDistortion, PadCrop, Rotate, VerticalFlip
+from helpers import recipes
+from helpers.data import augment
+from helpers.data.augment import Cutout, Flip, GridDistortion, PadCrop, Rotate, VerticalFlip
 
 MEAN = (0.4914, 0.4822, 0.4465)
 FILL = np.array([125, 123, 114])  # 255 × MEAN, rounded by hand

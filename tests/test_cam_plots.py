@@ -12,9 +12,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers import cam_plots, cam_scores, pictures, style
-from helpers.cam_sanity import Randomisation, Similarity
-from helpers.cam_scores import Curve
+from helpers.figures import cam_plots, pictures, style
+from helpers.gradcam import scores as cam_scores
+from helpers.gradcam.sanity import Randomisation, Similarity
+from helpers.gradcam.scores import Curve
 
 ABOUT = "Shapes-10, DavidNet, 2 images"
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)

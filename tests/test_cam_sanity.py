@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import nn
 
-from helpers import cam_sanity, models
-from helpers.gradcam import GradCAM
+from helpers import models
+from helpers.gradcam import sanity as cam_sanity
+from helpers.gradcam.maps import GradCAM
 
 IMAGES = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 ORDER = ["head", "layer3", "layer2", "layer1", "prep"]

@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 from scipy import ndimage, stats
 from torch import nn
 
-from helpers import cam_scores, gradcam, models
-from helpers.cam_scores import Curve
+from helpers import models
 from helpers.devices import Compute
+from helpers.gradcam import maps as gradcam
+from helpers.gradcam import scores as cam_scores
+from helpers.gradcam.scores import Curve
 
 
 def counting(images):

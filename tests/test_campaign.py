@@ -12,11 +12,12 @@ import pytest
 from filelock import FileLock
 from fixture_runs import full_run
 
-from helpers import archive, published, rate_grid, recipes, runs
-from helpers.rate_grid import Grid
+from helpers import recipes
 from helpers.regenerate.tables import results_table
-from helpers.training import campaign
-from helpers.training.campaign import Campaign, Pace, Run
+from helpers.results import archive, campaign, published, rate_grid
+from helpers.results.campaign import Campaign, Pace, Run
+from helpers.results.rate_grid import Grid
+from helpers.training import runs
 
 PLUS, D = "davidnet-onecycle-plus", "published-d"
 COPY = """
@@ -227,7 +228,7 @@ def test_the_whole_list_is_known_and_no_row_is_of_another_recipe():
 
 def test_a_trial_trains_resumes_and_times(tiny, small_recipe, monkeypatch):
     data = dataclasses.replace(tiny, name="cifar10")
-    monkeypatch.setattr("helpers.settings.datasets.load", lambda name: data)
+    monkeypatch.setattr("helpers.training.settings.datasets.load", lambda name: data)
     pace = campaign.trial(small_recipe)
     assert pace.epoch_seconds > 0 and pace.memory == 0
 
@@ -285,7 +286,7 @@ def test_publishing_is_a_program_of_its_own_and_says_what_fails(images, trained,
 def test_it_needs_no_more_than_a_training_does(own_runs):
     """A machine that only lends its GPU has torch, albumentations and little else."""
     absent = ("matplotlib", "seaborn", "pandas", "papermill", "nbformat", "torch_lr_finder", "safetensors", "psutil")
-    script = f"import sys; sys.modules |= dict.fromkeys({absent!r}); from helpers.training import campaign as c;"
+    script = f"import sys; sys.modules |= dict.fromkeys({absent!r}); from helpers.results import campaign as c;"
     script += "c.publish(c.published.IMAGES.with_name('nowhere')); print(c.main([]))"
     told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert "published-d, seed 0" in told and told.endswith("0\n")

@@ -6,9 +6,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from helpers import comparison_plots, comparisons
-from helpers.comparison_plots import Course, Entry
-from helpers.comparisons import Difference
+from helpers.figures import comparison_plots
+from helpers.figures.comparison_plots import Course, Entry
+from helpers.results import comparisons
+from helpers.results.comparisons import Difference
 
 HISTORY = [
     {"test_accuracy": 0.5, "ema_test_accuracy": 0.7, "seconds": 60.0},

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from helpers import comparisons
-from helpers.analysis import wilson
-from helpers.comparisons import Difference
+from helpers.results import comparisons
+from helpers.results.analysis import wilson
+from helpers.results.comparisons import Difference
 
 ACCURACIES = st.lists(st.floats(0.5, 1.0), min_size=2, max_size=12)
 

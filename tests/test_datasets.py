@@ -1,4 +1,4 @@
-"""helpers.datasets and helpers.cifar10: exact arrays, clear errors, fixed splits."""
+"""helpers.datasets and helpers.data.cifar10: exact arrays, clear errors, fixed splits."""
 
 import hashlib
 import os
@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.datasets import CIFAR10
 
-from helpers import cifar10, datasets, downloads, shapes10
-from helpers.datasets import Dataset, DatasetError, Images, load, split_validation
+from helpers.data import cifar10, datasets, downloads, shapes10
+from helpers.data.datasets import Dataset, DatasetError, Images, load, split_validation
 
 WAYS_OUT = ("CIFAR10_ROOT", "cifar-10-batches-py", "cifar-10-python.tar.gz", 'dataset = "shapes10"')
 REAL = os.environ.get("CIFAR10_ROOT")
@@ -312,7 +312,7 @@ def test_a_warning_of_numpy_about_old_pickles_is_not_the_reader_s(batches, monke
             )
             super().__init__(*given, **named)
 
-    monkeypatch.setattr("helpers.cifar10.CIFAR10", Loud)
+    monkeypatch.setattr("helpers.data.cifar10.CIFAR10", Loud)
     given_folder(batches.parent)
     assert len(load("cifar10").train) == 100
 

@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2_contingency, chisquare
 
-from helpers import augment, device_batches, recipes
-from helpers.augment import Cutout, Flip, GridDistortion, PadCrop, Rotate, VerticalFlip
-from helpers.datasets import Images
-from helpers.device_batches import DeviceLoader, choose_path, draw
+from helpers import recipes
+from helpers.data import augment, device_batches
+from helpers.data.augment import Cutout, Flip, GridDistortion, PadCrop, Rotate, VerticalFlip
+from helpers.data.datasets import Images
+from helpers.data.device_batches import DeviceLoader, choose_path, draw
+from helpers.data.loaders import Normalize, TrainLoader
 from helpers.devices import Compute
-from helpers.loaders import Normalize, TrainLoader
 from helpers.recipes import PAD_CROP_FLIP_CUTOUT
 
 MEAN, STD = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)

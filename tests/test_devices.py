@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from helpers import devices
-from helpers.cores import cores
-from helpers.devices import Compute
+from helpers.devices import Compute, cores
 
 
 def test_default_is_a_device_that_is_there():
@@ -133,6 +132,6 @@ def test_repeatable_means_no_benchmark_and_gives_both_settings_back(monkeypatch)
 def test_a_container_s_share_of_the_cores_counts(limit, expected, monkeypatch, tmp_path):
     if limit:
         (tmp_path / "cpu.max").write_text(limit + "\n")
-    monkeypatch.setattr("helpers.cores.QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr("helpers.devices.QUOTA", tmp_path / "cpu.max")
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 2, 5}, raising=False)
     assert cores() == expected

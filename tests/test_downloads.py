@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from helpers import downloads, mirrors
-from helpers.downloads import DownloadError, fetch
-from helpers.mirrors import Patience
+from helpers.data import downloads, mirrors
+from helpers.data.downloads import DownloadError, fetch
+from helpers.data.mirrors import Patience
 
 BYTES = np.random.default_rng(0).bytes(400_000)
 MD5 = hashlib.md5(BYTES).hexdigest()

@@ -5,12 +5,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from helpers import engine, models, recipes
+from helpers import models, recipes
+from helpers.data.loaders import Normalize, TrainLoader, eval_batches
 from helpers.devices import Compute
-from helpers.engine import TrainState, evaluate, predict, train_epoch, train_step
-from helpers.loaders import Normalize, TrainLoader, eval_batches
-from helpers.progress import EpochBar, RunningMeans, epoch_line, rate
-from helpers.schedules import one_cycle_plan
+from helpers.training import engine
+from helpers.training.engine import TrainState, evaluate, predict, train_epoch, train_step
+from helpers.training.progress import EpochBar, RunningMeans, epoch_line, rate
+from helpers.training.schedules import one_cycle_plan
 
 CONTIGUOUS, CHANNELS_LAST = torch.contiguous_format, torch.channels_last
 FP32 = Compute("cpu", "fp32", CONTIGUOUS)
@@ -236,7 +237,7 @@ def test_running_means_weigh_by_samples():
 
 def test_the_bar_reads_the_device_at_most_once_a_second(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("helpers.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("helpers.training.progress.time.monotonic", lambda: now[0])
     bar, reads = EpochBar(1, 1, 100, hidden=True), 0
     means = RunningMeans("cpu")
     means.add(torch.tensor(1.0), torch.eye(10)[[0]], torch.tensor([0]))

@@ -15,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from helpers import cores
 from helpers.regenerate import processes
 from helpers.regenerate.cleaning import clean, settle
 from helpers.regenerate.execution import render
@@ -218,7 +217,7 @@ def test_a_rendered_page_describes_its_figures(tmp_path):
 
 
 def test_threads_are_divided_by_jobs(monkeypatch, tmp_path):
-    monkeypatch.setattr(cores, "cores", lambda: 5)
+    monkeypatch.setattr(devices, "cores", lambda: 5)
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     assert [environment(jobs, tmp_path)["OMP_NUM_THREADS"] for jobs in (2, 4, 9)] == ["2", "1", "1"]
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)

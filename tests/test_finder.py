@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from helpers import models
 from helpers.devices import Compute
-from helpers.finder import _copies, range_test
-from helpers.rate_curves import Sweep
+from helpers.rates.finder import _copies, range_test
+from helpers.rates.rate_curves import Sweep
 
 FP32 = Compute("cpu", "fp32", torch.contiguous_format)
 BF16 = Compute("cpu", "bf16")

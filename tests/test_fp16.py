@@ -11,18 +11,19 @@ from test_finder import sgd
 from test_training import stop_after_an_epoch, untimed
 from torch.nn import functional as F
 
-from helpers import devices, engine, models, range_test, runs
-from helpers.datasets import Dataset
+from helpers import devices, models
+from helpers.data.datasets import Dataset
+from helpers.data.loaders import Normalize
 from helpers.devices import Compute
-from helpers.engine import TrainState, train_step
-from helpers.finder import range_test as sweep_of
-from helpers.loaders import Normalize
-from helpers.progress import EpochBar
-from helpers.rate_curves import Sweep
+from helpers.rates import range_test
+from helpers.rates.finder import range_test as sweep_of
+from helpers.rates.rate_curves import Sweep
 from helpers.recipes import Recipe
-from helpers.schedules import one_cycle_plan
-from helpers.settings import Setting
-from helpers.training import fit
+from helpers.training import engine, fit, runs
+from helpers.training.engine import TrainState, train_step
+from helpers.training.progress import EpochBar
+from helpers.training.schedules import one_cycle_plan
+from helpers.training.settings import Setting
 
 FP16, FP32 = (Compute("cpu", precision, torch.contiguous_format) for precision in ("fp16", "fp32"))
 FIRST_SCALE = 2.0**16  # GradScaler's; far too high for logits that are scaled up by 4

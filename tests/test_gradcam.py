@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from helpers import gradcam, models
+from helpers import models
 from helpers.devices import Compute
-from helpers.gradcam import METHODS, GradCAM
+from helpers.gradcam import maps as gradcam
+from helpers.gradcam.maps import METHODS, GradCAM
 
 PACKAGE = {
     "gradcam": package.GradCAM,

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from helpers.datasets import Images
+from helpers.data.datasets import Images
+from helpers.data.loaders import Normalize, TrainLoader, eval_batches
 from helpers.devices import Compute
-from helpers.loaders import Normalize, TrainLoader, eval_batches
 from helpers.recipes import PAD_CROP_FLIP_CUTOUT
 
 MEAN, STD = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from matplotlib.colors import to_hex
 from matplotlib.text import Text
 
-from helpers import pictures, style
+from helpers.figures import pictures, style
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,9 @@ from matplotlib.colors import to_hex
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
-from helpers import analysis, diagrams, models, plots, style
+from helpers import models
+from helpers.figures import diagrams, plots, style
+from helpers.results import analysis
 
 ABOUT = "Shapes-10, n = 1 run"
 HISTORY = [

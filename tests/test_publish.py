@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_output
 
-from helpers.archive import collect_curves, collect_runs, merge
 from helpers.regenerate import batch, cli
 from helpers.regenerate.outputs import figures, headline, published, stamped, without_folders
 from helpers.regenerate.publish import BYTES_OF, PublishError, publish, run_time
+from helpers.results.archive import collect_curves, collect_runs, merge
 
 PNG = b"\x89PNG of a curve"
 TABLES = "\n\n".join(f"<!-- {t} -->\nold\n<!-- /{t} -->" for t in ("results", "ablations", "profiles", "notebooks"))
@@ -208,7 +208,7 @@ def test_a_training_that_ends_while_runs_are_read_is_not_half_published(tree, mo
         return merge(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr("helpers.archive.merge", meanwhile)
+        patch.setattr("helpers.results.archive.merge", meanwhile)
         with pytest.raises(PublishError, match="a training ended meanwhile; publish again"):
             tree()
     after = contents(tree.root / "images") if (tree.root / "images").exists() else {}

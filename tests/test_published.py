@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from fixture_runs import change_record, full_run
 
-from helpers import answers, published, recipes
-from helpers.profiles import PROFILES
+from helpers import recipes
+from helpers.recipes import PROFILES
 from helpers.regenerate.consistency import disagreements
 from helpers.regenerate.publish import PublishError, data, publish_data
 from helpers.regenerate.tables import ablations_table, profiles_table, results_table, short_device
+from helpers.results import published
+from helpers.training import answers
 
 ROOT = Path(__file__).resolve().parent.parent
 MARKED = ("notebooks", "results", "ablations", "profiles")
@@ -124,7 +126,7 @@ def test_an_older_run_is_asked_again(tree, store, tiny, tmp_path, monkeypatch):
     path = older / "cifar10/full/davidnet-onecycle-plus/seed-0/test_answers.npz"
     kept = path.read_bytes()
     path.unlink()
-    monkeypatch.setattr("helpers.datasets.load", lambda *_: tiny)
+    monkeypatch.setattr("helpers.data.datasets.load", lambda *_: tiny)
     monkeypatch.setattr("helpers.training.Setting.splits", lambda self: {"test": tiny.test})
     publish_data(tree, {}, older)
     assert path.read_bytes() == kept and disagreements(tree) == []

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import engine, range_test, recipes
+from helpers import recipes
 from helpers.devices import Compute
-from helpers.rate_curves import Sweep
-from helpers.settings import Setting
+from helpers.rates import range_test
+from helpers.rates.rate_curves import Sweep
+from helpers.training import engine
+from helpers.training.settings import Setting
 
 
 @pytest.fixture(autouse=True)

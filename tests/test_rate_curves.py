@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers.rate_curves import NAMES, Curve, Suggestions, Sweep, smooth, spread, step_noise, suggest, valley
+from helpers.rates.rate_curves import NAMES, Curve, Suggestions, Sweep, smooth, spread, step_noise, suggest, valley
 
 
 def curve_of(losses, sweep=None, steps=None):

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers import rate_grid, recipes
-from helpers.rate_grid import GRIDS, Rates
+from helpers import recipes
+from helpers.results import rate_grid
+from helpers.results.rate_grid import GRIDS, Rates
 
 DAVIDNET, RESNET18 = GRIDS
 
@@ -63,7 +64,7 @@ def test_a_cell_is_a_short_run_judged_on_images_held_out():
 
 
 def test_rows_come_back_as_cells(tmp_path):
-    from helpers import archive
+    from helpers.results import archive
 
     rates = Rates(0.2, 0.002, 1.0)
     made_by = {"device": "cpu", "commit": "1", "date": "today"}

@@ -6,9 +6,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from helpers.rate_curves import Curve, Spread, Suggestions, Sweep, suggest
-from helpers.rate_grid import Rates
-from helpers.rate_plots import MARKS, plot_by_epoch, plot_grid, plot_range_test, plot_spreads, plot_sweeps
+from helpers.figures.rate_plots import MARKS, plot_by_epoch, plot_grid, plot_range_test, plot_spreads, plot_sweeps
+from helpers.rates.rate_curves import Curve, Spread, Suggestions, Sweep, suggest
+from helpers.results.rate_grid import Rates
 
 
 def curve(scale="exp", about="davidnet-onecycle, Shapes-10, seed 0"):

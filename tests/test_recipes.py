@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers import profiles, recipes
-from helpers.augment import Cutout, Flip, GridDistortion, PadCrop, Rotate, VerticalFlip
+from helpers import recipes
+from helpers.data.augment import Cutout, Flip, GridDistortion, PadCrop, Rotate, VerticalFlip
 from helpers.devices import Compute
 from helpers.recipes import RECIPES
 
@@ -117,12 +117,12 @@ def test_many_changes_still_make_a_folder_s_name():
 
 def test_a_profile_never_lowers_a_rate_below_its_floor():
     asked = recipes.get("resnet18-plateau", {"min_lr": 0.05})
-    assert profiles.under(asked, profiles.PROFILES["quick"]).max_lr == 0.05
+    assert recipes.under(asked, recipes.PROFILES["quick"]).max_lr == 0.05
 
 
 def test_profiles_leave_overrides_alone():
     asked = recipes.get("davidnet-onecycle-plus", {"epochs": 24, "width": 32, "ema_epochs": 0})
-    quick = profiles.under(asked, profiles.PROFILES["quick"])
+    quick = recipes.under(asked, recipes.PROFILES["quick"])
     assert (quick.epochs, quick.width, quick.ema_epochs, quick.batch_size) == (24, 32, 0, 128)
 
 
@@ -210,46 +210,46 @@ def test_recipes_are_plain_values(name):
 
 
 def test_profiles_shorten_and_keep_the_shape():
-    plateau = profiles.under(RECIPES["resnet18-plateau"], profiles.PROFILES["quick"])
+    plateau = recipes.under(RECIPES["resnet18-plateau"], recipes.PROFILES["quick"])
     assert plateau.max_lr == 0.02  # a constant rate without a rise before it
-    assert profiles.under(RECIPES["published-b1"], profiles.PROFILES["quick"]).max_lr == 0.01
+    assert recipes.under(RECIPES["published-b1"], recipes.PROFILES["quick"]).max_lr == 0.01
     asked = recipes.get("resnet18-plateau", {"max_lr": 0.3})
-    assert profiles.under(asked, profiles.PROFILES["quick"]).max_lr == 0.3
+    assert recipes.under(asked, recipes.PROFILES["quick"]).max_lr == 0.3
     assert (plateau.epochs, plateau.width, plateau.holdout, plateau.patience) == (4, 64, 750, 0)
-    step, other = (profiles.under(RECIPES[f"published-e-{kind}"], profiles.PROFILES["quick"]) for kind in SHORTENED)
+    step, other = (recipes.under(RECIPES[f"published-e-{kind}"], recipes.PROFILES["quick"]) for kind in SHORTENED)
     assert step.cuts == (2, 3) and other.patience == 0  # 4 of 24 epochs, 4 of 25
-    many = profiles.under(RECIPES["published-c"], profiles.PROFILES["quick"])
+    many = recipes.under(RECIPES["published-c"], recipes.PROFILES["quick"])
     assert len(many.cuts) == 16 and many.cuts[-1] == 4  # no cut is lost where several fall into one epoch
-    half = profiles.Profile("half", "", epochs=25)
-    assert profiles.under(RECIPES["resnet18-plateau"], half).patience == 2
-    smoke = profiles.under(RECIPES["davidnet-onecycle-plus"], profiles.PROFILES["smoke"])
+    half = recipes.Profile("half", "", epochs=25)
+    assert recipes.under(RECIPES["resnet18-plateau"], half).patience == 2
+    smoke = recipes.under(RECIPES["davidnet-onecycle-plus"], recipes.PROFILES["smoke"])
     assert (smoke.epochs, smoke.width, smoke.batch_size, smoke.peak) == (2, 8, 64, 5 / 24)
     assert smoke.ema_epochs == 0.25
-    assert profiles.under(RECIPES["davidnet-onecycle"], profiles.PROFILES["smoke"]).ema_epochs == 0
+    assert recipes.under(RECIPES["davidnet-onecycle"], recipes.PROFILES["smoke"]).ema_epochs == 0
 
 
 @given(st.sampled_from(sorted(RECIPES)), st.sampled_from(["smoke", "quick"]))
 def test_profiles_never_lengthen(name, profile):
     recipe = RECIPES[name]
-    short = profiles.under(recipe, profiles.PROFILES[profile])
+    short = recipes.under(recipe, recipes.PROFILES[profile])
     assert short.epochs <= recipe.epochs and short.width <= recipe.width and short.patience <= recipe.patience
     assert short.name == recipe.name and short.max_lr <= recipe.max_lr and short.transforms == recipe.transforms
     assert short.max_lr == recipe.max_lr or recipe.schedule != "one-cycle"
 
 
 def test_full_changes_nothing():
-    assert all(profiles.under(r, profiles.PROFILES["full"]) == r for r in RECIPES.values())
+    assert all(recipes.under(r, recipes.PROFILES["full"]) == r for r in RECIPES.values())
 
 
 def test_unknown_profiles_are_refused():
     with pytest.raises(ValueError, match="unknown profile 'fast'; allowed: auto, smoke, quick, full"):
-        profiles.resolve_profile("fast")
+        recipes.resolve_profile("fast")
 
 
 @pytest.mark.parametrize("device, expected", [("cpu", "quick"), ("cuda", "full"), ("mps", "full")])
 def test_auto_is_full_on_a_gpu_and_quick_elsewhere(device, expected, monkeypatch):
-    monkeypatch.setattr(profiles.devices, "_present_devices", lambda: [device])
-    monkeypatch.setattr(profiles.devices, "_best_precision", lambda device: "fp32")
+    monkeypatch.setattr(recipes.devices, "_present_devices", lambda: [device])
+    monkeypatch.setattr(recipes.devices, "_best_precision", lambda device: "fp32")
     monkeypatch.delenv("HELPERS_DEVICE", raising=False)
-    assert profiles.resolve_profile("auto").name == expected
-    assert profiles.resolve_profile("auto", Compute("cpu", "fp32")).name == "quick"  # as asked, whatever there is
+    assert recipes.resolve_profile("auto").name == expected
+    assert recipes.resolve_profile("auto", Compute("cpu", "fp32")).name == "quick"  # as asked, whatever there is

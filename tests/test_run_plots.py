@@ -8,7 +8,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from helpers import analysis, run_plots, schedules, style
+from helpers.figures import run_plots, style
+from helpers.results import analysis
+from helpers.training import schedules
 
 ABOUT = "Shapes-10, n = 1 run"
 STATES = schedules.plateau_states([1.0, 0.8, 0.9, 0.85, 0.5, 0.6], 0.1, 0.5, 1)  # cut after epoch 4

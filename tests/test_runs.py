@@ -10,8 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers import files, runs
-from helpers.runs import RunDirectory
+from helpers import files
+from helpers.training import runs
+from helpers.training.runs import RunDirectory
 
 values = st.one_of(st.none(), st.integers(-(10**6), 10**6), st.floats(allow_nan=False))
 

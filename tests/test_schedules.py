@@ -4,8 +4,8 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from helpers import schedules
-from helpers.schedules import (
+from helpers.training import schedules
+from helpers.training.schedules import (
     PlannedLR,
     annihilation_plan,
     cosine,

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers import shapes10
-from helpers.shapes10 import CLASSES, draw
+from helpers.data import shapes10
+from helpers.data.shapes10 import CLASSES, draw
 
 CONVEX = ("circle", "triangle", "square", "pentagon", "hexagon")
 

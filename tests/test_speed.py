@@ -3,9 +3,10 @@ import dataclasses
 import pytest
 import torch
 
-from helpers import devices, engine, speed
+from helpers import devices
 from helpers.devices import Compute
-from helpers.settings import Setting
+from helpers.training import engine, speed
+from helpers.training.settings import Setting
 
 
 @pytest.fixture(autouse=True)

@@ -4,9 +4,11 @@ import json
 import numpy as np
 import pytest
 
-from helpers import range_test, recipes, runs, sweeps
-from helpers.archive import collect_range_curves, collect_range_tests, merge
-from helpers.rate_curves import Sweep, suggest
+from helpers import recipes
+from helpers.rates import range_test, sweeps
+from helpers.rates.rate_curves import Sweep, suggest
+from helpers.results.archive import collect_range_curves, collect_range_tests, merge
+from helpers.training import runs
 
 SHORT = Sweep(1e-3, 1.0, 18)
 
@@ -61,7 +63,7 @@ def test_what_it_does_not_see_does_not(tiny, counted, monkeypatch):
 def test_published_curves_are_those_of_the_store(narrow, tiny, own_runs, tmp_path, monkeypatch):
     for seed in (1, 0):
         kept(narrow, tiny, seed=seed)
-    monkeypatch.setattr("helpers.archive._full_sweeps", sweeps.stored_sweeps)  # as if they were full runs
+    monkeypatch.setattr("helpers.results.archive._full_sweeps", sweeps.stored_sweeps)  # as if they were full runs
     path, table = tmp_path / "range_curves.csv", tmp_path / "range_tests.csv"
     for _ in range(2):  # a second publication replaces the rows
         path.write_text(merge(path, collect_range_curves(own_runs)))

@@ -10,12 +10,13 @@ import pytest
 import torch
 from conftest import PYTHON, small
 
-from helpers import datasets, engine, models, recipes, runs, training
-from helpers.device_batches import DeviceLoader
+from helpers import models, recipes, training
+from helpers.data import datasets
+from helpers.data.device_batches import DeviceLoader
+from helpers.data.loaders import Normalize, TrainLoader
 from helpers.devices import Compute
-from helpers.loaders import Normalize, TrainLoader
 from helpers.training import __main__ as command_line
-from helpers.training import fit
+from helpers.training import engine, fit, runs
 
 TRAIN = """
 import sys, time; sys.path.insert(0, {tests!r})

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from fixture_notebooks import REPO, child_environment, gone, wait_for
 
-from helpers import profiles, recipes
+from helpers import recipes
 from helpers.regenerate import cli, planning, trainings
 from helpers.regenerate.batch import Display
 from helpers.regenerate.notebooks import NotebookError
@@ -36,7 +36,7 @@ def record(root, name, seed):
 def finish(root, name, seed, accuracy, **other):
     folder = root / f"shapes10/smoke/{name}/seed-{seed}"
     folder.mkdir(parents=True)
-    recipe = profiles.under(recipes.get(name), profiles.resolve_profile("smoke")).to_dict() | other
+    recipe = recipes.under(recipes.get(name), recipes.resolve_profile("smoke")).to_dict() | other
     (folder / "record.json").write_text(json.dumps({"recipe": recipe, "test_accuracy": accuracy, "seconds": 65.0}))
     (folder / "history.csv").write_text("epoch,seconds\n1,60.0\n2,3.0\n")
 

@@ -11,9 +11,10 @@ import torch
 from conftest import PYTHON
 from fixture_runs import full_run
 
-from helpers import datasets, engine, published, weights
-from helpers.training import Setting
-from helpers.weights import WeightsError
+from helpers.data import datasets
+from helpers.results import published, weights
+from helpers.results.weights import WeightsError
+from helpers.training import Setting, engine
 
 
 @pytest.fixture(scope="module")
@@ -117,14 +118,14 @@ def test_published_weights_of_a_higher_rank_stay(tiny, folder, tmp_path):
 
 
 def test_an_unfinished_run_has_no_weights(tmp_path):
-    from helpers.runs import RunDirectory
+    from helpers.training.runs import RunDirectory
 
     with pytest.raises(WeightsError, match="is not finished, or its checkpoint.pt is gone"):
         weights.pack(RunDirectory(tmp_path))
 
 
 def test_training_does_without_safetensors():
-    script = "import sys; sys.modules['safetensors'] = None; import helpers.training, helpers.weights as w\n"
+    script = "import sys; sys.modules['safetensors'] = None; import helpers.training, helpers.results.weights as w\n"
     script += "try: w._safetensors()\nexcept w.WeightsError as e: print(e)"
     made = subprocess.run([PYTHON, "-c", script], capture_output=True, text=True, env=os.environ, check=True)
     assert "pip install 'safetensors>=0.4'" in made.stdout

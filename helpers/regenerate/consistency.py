@@ -15,7 +15,7 @@ def disagreements(root: Path) -> list[str]:
     Args:
         root: the repository, with README.md and images/.
     """
-    from helpers import published  # here, since it loads torch
+    from helpers.results import published  # here, since it loads torch
 
     images = root / "images"
     runs = published.read_published(images)
@@ -40,7 +40,7 @@ def _readme(root: Path, runs: Iterable[Any], begun: Begun) -> Iterator[str]:
 
 def _run(run: Any) -> Iterator[str]:
     """Faults of one run: its epochs, its answers and its row in results.csv must tell the same accuracy."""
-    from helpers import comparisons
+    from helpers.results import comparisons
 
     facts = run.facts
     if len(run.history) != facts["epochs"]:
@@ -63,7 +63,7 @@ def _begun(begun: Begun) -> Iterator[str]:
 
 
 def _weights(folder: Path, runs: dict[Any, Any]) -> Iterator[str]:
-    from helpers import weights
+    from helpers.results import weights
 
     for net, facts in weights.index(folder).items():
         try:

@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from helpers.cores import cores, threads
+from helpers.devices import cores, threads
 from helpers.regenerate.children import end_with_parent
 from helpers.regenerate.notebooks import Notebook, NotebookError, in_order
 
@@ -88,11 +88,13 @@ def survey(profile: str, dataset: str, dry: bool = False, jobs: int | None = Non
 def _survey(profile: str, dataset: str, dry: bool, jobs: int | None) -> Survey:
     import torch  # here, since it is slow to load
 
-    from helpers import datasets, devices, profiles, published
+    from helpers import devices, recipes
+    from helpers.data import datasets
+    from helpers.results import published
 
     name = datasets.expected(dataset) if dry else datasets.load(dataset).name
     known = digest([[run.recipe, run.seed, run.accuracy] for run in published.full_runs()])
-    profile = profiles.resolve_profile(profile).name
+    profile = recipes.resolve_profile(profile).name
     jobs = jobs or side_by_side(profile)
     if jobs > 1:
         torch.set_num_threads(threads(jobs))  # as each of them will have

@@ -17,7 +17,7 @@ from typing import Any
 import nbformat
 import psutil
 
-from helpers.cores import threads
+from helpers.devices import threads
 from helpers.files import write_atomic
 from helpers.regenerate.cleaning import clean
 

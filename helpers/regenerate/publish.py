@@ -8,7 +8,6 @@ from typing import Any
 
 import nbformat
 
-from helpers.archive import PublishError, data
 from helpers.colab import repository
 from helpers.files import PartlyReplaced, write_all
 from helpers.regenerate.notebooks import Notebook, read
@@ -16,6 +15,7 @@ from helpers.regenerate.outputs import figures, headline, published, stamped
 from helpers.regenerate.planning import sources
 from helpers.regenerate.tables import between, table, with_tables
 from helpers.regenerate.words import in_words
+from helpers.results.archive import PublishError, data
 
 BYTES = 500_000
 BYTES_OF = {"06": 1_500_000}  # a page full of images and maps
@@ -129,7 +129,7 @@ def _too_large(key: str, text: str) -> list[str]:
 
 
 def _readme(root: Path, series: Mapping[str, Notebook], files: Mapping[Path, str | bytes], problems: list[str]) -> str:
-    from helpers import published  # here, since it loads torch
+    from helpers.results import published  # here, since it loads torch
 
     text = (root / "README.md").read_text(encoding="utf-8")
     notebooks = table(COLUMNS, [_row(notebook, repository(root)) for notebook in series.values()])

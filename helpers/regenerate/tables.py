@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from helpers.regenerate.words import in_words
 
 if TYPE_CHECKING:  # they load torch
-    from helpers.profiles import Profile
-    from helpers.published import FullRun
+    from helpers.recipes import Profile
+    from helpers.results.published import FullRun
 
 COLUMNS = (
     *("Recipe", "Net, epochs", "Runs", "Test accuracy, last epoch", "Train accuracy", "Published claim"),
@@ -76,7 +76,8 @@ def results_table(runs: "Iterable[FullRun]", begun: Begun | None = None) -> str:
     Overridden recipes follow the recipe that they change; those of which `ablations_table` tells are left to it. Of a
     recipe without a finished run, what has begun is told as far as it has come.
     """
-    from helpers import ablations, published, recipes  # here, since they load torch
+    from helpers import recipes  # here, since they load torch
+    from helpers.results import ablations, published
 
     full, order = _full(runs), list(recipes.RECIPES)
     groups = published.by_recipe(full)
@@ -87,7 +88,7 @@ def results_table(runs: "Iterable[FullRun]", begun: Begun | None = None) -> str:
 
 def ablations_table(runs: "Iterable[FullRun]") -> str:
     """One line per single change of a recipe, in Markdown: what it did to the accuracy of full runs on CIFAR-10."""
-    from helpers import ablations
+    from helpers.results import ablations
 
     lines = []
     for one in ablations.ablations(_full(runs)):
@@ -100,7 +101,8 @@ def ablations_table(runs: "Iterable[FullRun]") -> str:
 
 def mixed(runs: "Iterable[FullRun]") -> list[str]:
     """What is wrong with runs of one recipe name whose recipes differ: a mean of them would be one of nothing."""
-    from helpers import published, recipes
+    from helpers import recipes
+    from helpers.results import published
 
     problems = []
     for name, group in published.by_recipe(_full(runs)).items():
@@ -113,7 +115,7 @@ def mixed(runs: "Iterable[FullRun]") -> list[str]:
 
 def profiles_table() -> str:
     """One line per profile, in Markdown: what it is for, and what it makes of a recipe."""
-    from helpers.profiles import PROFILES
+    from helpers.recipes import PROFILES
 
     lines = [[f"`{name}`", profile.purpose, _changes(profile)] for name, profile in PROFILES.items()]
     automatic = ["`auto`", "the default", "`full` on a GPU, else `quick`"]
@@ -121,7 +123,7 @@ def profiles_table() -> str:
 
 
 def _changes(profile: "Profile") -> str:
-    from helpers.profiles import Profile
+    from helpers.recipes import Profile
 
     told = [words for name, words in CHANGES.items() if getattr(profile, name) != getattr(Profile, name)]
     told += ["patience, steps of the rate and images held out shrink alike"] if told else []
@@ -133,7 +135,8 @@ def _full(runs: "Iterable[FullRun]") -> "list[FullRun]":
 
 
 def _line(name: str, runs: "Sequence[FullRun]", begun: Sequence[Row]) -> list[str]:
-    from helpers import published, recipes
+    from helpers import recipes
+    from helpers.results import published
 
     recipe = recipes.RECIPES.get(name)
     facts = [run.facts for run in runs]
@@ -166,7 +169,8 @@ def short_device(told: str) -> str:
 
 def _so_far(name: str, begun: Sequence[Row]) -> str:
     """How far a run has come, beside the published log at the same epoch where there is one."""
-    from helpers import comparisons, published, recipes
+    from helpers import recipes
+    from helpers.results import comparisons, published
 
     if not begun:
         return "not run"
@@ -176,7 +180,7 @@ def _so_far(name: str, begun: Sequence[Row]) -> str:
 
 
 def _spread(accuracies: Sequence[float]) -> str:
-    from helpers import comparisons
+    from helpers.results import comparisons
 
     return str(comparisons.summarise(accuracies))
 

@@ -53,7 +53,7 @@ class Training:
         Raises:
             NotebookError: the record is damaged.
         """
-        from helpers.runs import RunDirectory, RunError  # here, since it loads torch
+        from helpers.training.runs import RunDirectory, RunError  # here, since it loads torch
 
         try:
             return RunDirectory(self.folder).record()
@@ -62,7 +62,7 @@ class Training:
 
     def seconds(self) -> float:
         """Its time so far, at the pace of the median epoch."""
-        from helpers.runs import RunDirectory, run_seconds
+        from helpers.training.runs import RunDirectory, run_seconds
 
         return run_seconds(RunDirectory(self.folder).history() or [])
 
@@ -150,12 +150,13 @@ def plan(names: Iterable[str], seeds: Iterable[int], settings: list[str], where:
     Raises:
         NotebookError: a finished run of that name was made by other settings than the recipe has now.
     """
-    from helpers import profiles, runs
+    from helpers import recipes
+    from helpers.training import runs
 
-    profile, tasks = profiles.resolve_profile(where.profile), []
+    profile, tasks = recipes.resolve_profile(where.profile), []
     for seed in dict.fromkeys(seeds):
         for name, recipe in _chosen(names, settings).items():
-            cut = profiles.under(recipe, profile)
+            cut = recipes.under(recipe, profile)
             folder = runs.run_directory(where.dataset, where.profile, recipe.name, seed, runs_root).path
             item = Training(name, f"{recipe.name}, seed {seed}", seed, cut.epochs, folder)
             _check_same(item, cut)
@@ -215,7 +216,7 @@ def run(tasks: list[Task], settings: list[str], where: Survey, runs_root: Path, 
 
 def closing_table(tasks: Iterable[Task], results: dict[str, Result]) -> str:
     """One line per run with its status, epochs, time and accuracy, then one per recipe with mean and spread."""
-    from helpers import comparisons
+    from helpers.results import comparisons
 
     rows, found = [], {}
     for task in tasks:

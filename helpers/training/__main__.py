@@ -4,11 +4,12 @@ import argparse
 import sys
 from typing import Any
 
-from helpers import datasets, recipes
-from helpers.engine import TrainingDiverged
+from helpers import recipes
+from helpers.data import datasets
 from helpers.files import literal
-from helpers.runs import RunError
 from helpers.training import fit
+from helpers.training.engine import TrainingDiverged
+from helpers.training.runs import RunError
 
 DIVERGED = 3  # exit status of a training whose loss became infinite or not a number
 

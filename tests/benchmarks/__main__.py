@@ -21,8 +21,9 @@ import sweeping
 import table
 import yardstick
 
-from helpers import devices, runs
+from helpers import devices
 from helpers.files import write_atomic
+from helpers.training import runs
 
 SECTIONS = {
     "steps": steps.measure,

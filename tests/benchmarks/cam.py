@@ -12,8 +12,9 @@ import torch
 from table import Row, Scale, compare
 from torch import nn
 
-from helpers import devices, gradcam, models
-from helpers.speed import Work
+from helpers import devices, models
+from helpers.gradcam import maps as gradcam
+from helpers.training.speed import Work
 
 PACKAGE = {
     "gradcam": package.GradCAM,

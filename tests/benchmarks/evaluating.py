@@ -6,10 +6,10 @@ import torch
 from steps import net_and_batch, recipes
 from table import Row, Scale, compare, random_images
 
-from helpers import engine
-from helpers.loaders import Normalize, eval_batches
+from helpers.data.loaders import Normalize, eval_batches
 from helpers.recipes import Recipe
-from helpers.speed import Work
+from helpers.training import engine
+from helpers.training.speed import Work
 
 HALF = (0.5, 0.5, 0.5)
 

@@ -11,7 +11,7 @@ import steps
 import torch
 from table import Scale
 
-from helpers.speed import Work
+from helpers.training.speed import Work
 
 STATUS = Path("/proc/self/status")
 

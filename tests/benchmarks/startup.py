@@ -10,7 +10,7 @@ import nbformat
 import papermill
 from table import Row, Scale, compare
 
-from helpers.speed import Work
+from helpers.training.speed import Work
 
 NOTEBOOK = Path(__file__).resolve().parents[2] / "notebooks" / "05_train_one_cycle.ipynb"
 DEPENDENCIES = "import torch, torchvision, albumentations"

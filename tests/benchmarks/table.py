@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from helpers import datasets, speed
-from helpers.datasets import Dataset, Images
+from helpers.data import datasets
+from helpers.data.datasets import Dataset, Images
 from helpers.devices import Compute
+from helpers.training import speed
 
 
 @dataclass(frozen=True)

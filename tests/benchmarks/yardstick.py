@@ -4,7 +4,7 @@ import torch
 from table import Row, Scale, compare
 
 from helpers.devices import PRECISIONS
-from helpers.speed import Work
+from helpers.training.speed import Work
 
 
 def measure(scale: Scale) -> list[Row]:
