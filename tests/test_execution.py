@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
+from helpers import devices
 from helpers.regenerate import processes
 from helpers.regenerate.cleaning import clean, settle
 from helpers.regenerate.execution import render
