@@ -24,6 +24,7 @@ class Compute:
     device: str  # "cpu", "cuda" or "mps"
     precision: str  # "fp32", "bf16" or "fp16": number format of matrix products and convolutions; weights stay fp32
     memory_format: torch.memory_format = torch.channels_last  # layout of weights and images
+    loader: str | None = None  # who augments, "albumentations" or "device"; None leaves it to recipe and device
 
     @property
     def needs_scaler(self) -> bool:
@@ -62,7 +63,7 @@ class Compute:
         return f"{_device_name(self.device)}, {self.precision}"
 
 
-def compute(device: str | None = None, precision: str | None = None) -> Compute:
+def compute(device: str | None = None, precision: str | None = None, loader: str | None = None) -> Compute:
     """Choose what the machine does well, unless told otherwise.
 
     Args:
@@ -70,6 +71,7 @@ def compute(device: str | None = None, precision: str | None = None) -> Compute:
         precision: "fp32", "bf16" or "fp16"; default HELPERS_PRECISION, else bf16 where the device computes it
             natively, fp16 with a gradient scaler on older CUDA cards, fp32 anywhere else. A CPU takes fp16 only where
             asked for: most are slower with it, but the numbers are a T4's, overflows and skipped steps included.
+        loader: "albumentations" or "device"; default what suits the recipe and the device.
     """
     device = device or os.environ.get("HELPERS_DEVICE") or _best_device()
     present = _present_devices()
@@ -80,7 +82,7 @@ def compute(device: str | None = None, precision: str | None = None) -> Compute:
         raise ValueError(f"unknown number format {precision!r}; allowed: {', '.join(PRECISIONS)}")
     if precision == "fp16" and device == "mps":
         raise ValueError("fp16 needs the gradient scaler of CUDA or a CPU; choose bf16 or fp32 here")
-    return Compute(device, precision)
+    return Compute(device, precision, loader=loader)
 
 
 def sent(tensor: torch.Tensor, device: str) -> torch.Tensor:

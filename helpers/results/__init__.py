@@ -26,6 +26,7 @@ from helpers.results.comparisons import (
     summarise,
     t_quantile,
 )
+from helpers.results.intervals import Interval, mcnemar, mean, share
 from helpers.results.published import (
     CLAIMS,
     by_recipe,
@@ -33,6 +34,10 @@ from helpers.results.published import (
 )
 
 __all__ = [
+    "Interval",
+    "mcnemar",
+    "mean",
+    "share",
     "CLAIMS",
     "ablations",
     "agreement",
