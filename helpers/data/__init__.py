@@ -1,11 +1,26 @@
 """CIFAR-10 and Shapes-10 as arrays, their augmentation, and batches to train on."""
 
-from helpers.data.augment import (TRANSFORMS, Cutout, Flip, GridDistortion, PadCrop, Rotate, Transform, VerticalFlip, apply, pipeline, reseed,)
-from helpers.data.datasets import (Dataset, DatasetError, Images, load, split_validation,)
-from helpers.data.device_batches import (DeviceLoader,)
-from helpers.data.loaders import (Normalize, TrainLoader,)
+from helpers.data.augment import (
+    TRANSFORMS,
+    Cutout,
+    Flip,
+    GridDistortion,
+    PadCrop,
+    Rotate,
+    Transform,
+    VerticalFlip,
+    apply,
+    from_list,
+    pipeline,
+    reseed,
+    to_dict,
+)
+from helpers.data.datasets import Dataset, DatasetError, Images, load, split_validation
+from helpers.data.device_batches import DeviceLoader, choose_path, make_loader
+from helpers.data.loaders import Normalize, TrainLoader, eval_batches
 
 __all__ = [
+    "TRANSFORMS",
     "Cutout",
     "Dataset",
     "DatasetError",
@@ -16,13 +31,17 @@ __all__ = [
     "Normalize",
     "PadCrop",
     "Rotate",
-    "TRANSFORMS",
     "TrainLoader",
     "Transform",
     "VerticalFlip",
     "apply",
+    "choose_path",
+    "eval_batches",
+    "from_list",
     "load",
+    "make_loader",
     "pipeline",
     "reseed",
     "split_validation",
+    "to_dict",
 ]

@@ -10,13 +10,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from helpers.data import augment
 from helpers import devices
+from helpers.data import augment
 from helpers.data.augment import SIDE, Cutout, Flip, PadCrop, Transform, VerticalFlip
 from helpers.data.datasets import Images
+from helpers.data.loaders import Batch, TrainLoader, epoch_order
 from helpers.devices import Compute
 from helpers.files import choice
-from helpers.data.loaders import Batch, TrainLoader, epoch_order
 
 PATHS = ("albumentations", "device")
 COVERED = (PadCrop, Flip, VerticalFlip, Cutout)
@@ -142,7 +142,7 @@ def choose_path(transforms: Sequence[Transform], compute: Compute) -> str:
     On a CPU that is albumentations, which takes a small share of a step there. Elsewhere it is the device, unless the
     recipe has a transform that only albumentations knows: worker processes can hardly keep up with a GPU.
     """
-    asked = os.environ.get("HELPERS_LOADER")
+    asked = compute.loader or os.environ.get("HELPERS_LOADER")
     if asked:
         choice("HELPERS_LOADER", asked, PATHS)
         if asked == "device":

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from helpers.data import augment
 from helpers import devices
+from helpers.data import augment
 from helpers.data.datasets import Images
 from helpers.devices import Compute
 

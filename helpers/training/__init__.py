@@ -3,59 +3,42 @@
 `python -m helpers.training RECIPE` does so without a notebook.
 """
 
-from helpers.training import schedules, speed
-from helpers.training.engine import (
-    MovingAverage,
+from helpers.training import schedules
+from helpers.training.answers import Answers
+from helpers.training.fit import (
+    Fitted,
+    Setting,
+    State,
     TrainingDiverged,
-    TrainState,
-    ema_settings,
     evaluate,
-    make_optimizer,
-    measure,
+    fit,
     predict,
     recipe_loss,
     train_epoch,
     train_step,
 )
-from helpers.training.fit import (
-    Fitted,
-    fit,
-)
-from helpers.training.progress import (
-    EpochBar,
-)
-from helpers.training.runs import (
-    RunError,
-    finished_runs,
-    run_directory,
-    run_of,
-    runs_root,
-)
-from helpers.training.settings import (
-    Setting,
-)
+from helpers.training.optim import MovingAverage, make_optimizer
+from helpers.training.store import Run, RunError, finished_runs, run_directory, run_of, runs_root
 
 __all__ = [
-    "EpochBar",
+    "Answers",
     "Fitted",
     "MovingAverage",
+    "Run",
     "RunError",
     "Setting",
-    "TrainState",
+    "State",
     "TrainingDiverged",
-    "ema_settings",
     "evaluate",
     "finished_runs",
     "fit",
     "make_optimizer",
-    "measure",
     "predict",
     "recipe_loss",
     "run_directory",
     "run_of",
     "runs_root",
     "schedules",
-    "speed",
     "train_epoch",
     "train_step",
 ]

@@ -4,12 +4,9 @@ import argparse
 import sys
 from typing import Any
 
-from helpers import recipes
-from helpers.data import datasets
+from helpers import data, recipes
 from helpers.files import literal
-from helpers.training import fit
-from helpers.training.engine import TrainingDiverged
-from helpers.training.runs import RunError
+from helpers.training import RunError, TrainingDiverged, fit
 
 DIVERGED = 3  # exit status of a training whose loss became infinite or not a number
 
@@ -20,7 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         recipe = recipes.get(given.recipe, overrides_from(given.set))
         fitted = fit(recipe, given.dataset, profile=given.profile, seed=given.seed)
-    except (ValueError, OSError, TrainingDiverged, datasets.DatasetError, RunError) as error:
+    except (ValueError, OSError, TrainingDiverged, data.DatasetError, RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         return DIVERGED if isinstance(error, TrainingDiverged) else 1
     except KeyboardInterrupt:

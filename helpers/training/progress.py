@@ -1,14 +1,12 @@
 """What a training shows while it runs: one bar, refreshed at most once a second, and one line per epoch."""
 
+import os
 import sys
-import time
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from tqdm import tqdm
-
-from helpers import files
 
 
 class RunningMeans:
@@ -31,33 +29,20 @@ class RunningMeans:
         return loss / max(1, self.seen), correct / max(1, self.seen)
 
 
-class EpochBar:
-    """An epoch's progress bar on stdout, for terminals, notebooks and logs alike; epochs are counted from 1."""
+def progress_bar(epoch: int, epochs: int, steps: int, hidden: bool) -> tqdm:
+    """An epoch's progress bar on stdout, for terminals, notebooks and logs alike; epochs are counted from 0.
 
-    def __init__(self, epoch: int, epochs: int, steps: int, hidden: bool = False):
-        self.interval, self.shown = files.bar_seconds(), time.monotonic()
-        self.bar = tqdm(
-            total=steps,
-            desc=f"epoch {epoch:>2}/{epochs}",
-            file=sys.stdout,
-            leave=False,
-            disable=hidden,
-            mininterval=1e9,  # refreshed below, together with the figures, and never without them
-            bar_format="{desc} |{bar:20}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}]{postfix}",
-        )
-
-    def advance(self, means: RunningMeans, lr: float) -> tuple[float, float] | None:
-        """Count one step; when a refresh is due, read the running means, show and return them."""
-        self.bar.n += 1
-        if time.monotonic() - self.shown < self.interval:
-            return None
-        loss, accuracy = means.read()
-        self.bar.set_postfix_str(f"loss {loss:.3f}, accuracy {accuracy:6.2%}, rate {rate(lr)}")
-        self.shown = time.monotonic()
-        return loss, accuracy
-
-    def close(self) -> None:
-        self.bar.close()
+    It refreshes once a second, or as rarely as TQDM_MININTERVAL says in the environment.
+    """
+    return tqdm(
+        total=steps,
+        desc=f"epoch {epoch + 1:>2}/{epochs}",
+        file=sys.stdout,
+        leave=False,
+        disable=hidden,
+        mininterval=max(1.0, float(os.environ.get("TQDM_MININTERVAL", "1"))),
+        bar_format="{desc} |{bar:20}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}]{postfix}",
+    )
 
 
 def say(line: str, hidden: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: first as plain functions of the step, then as torch schedulers that follow them.
+"""Learning-rate schedules as numbers: the rate of every step of a run.
 
 A plateau has no plan; here it is a function of the losses it saw.
 """
@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch.optim.lr_scheduler import LRScheduler
+
+from helpers.recipes import Recipe
 
 THRESHOLD = 1e-4  # an epoch is better if its loss is below best · (1 − THRESHOLD), as for ReduceLROnPlateau
 SMALLEST_CUT = 1e-8  # a smaller one is not made; ReduceLROnPlateau's eps
@@ -172,28 +172,12 @@ def plateau_states(
     return states
 
 
-class PlannedLR(LRScheduler):
-    """Follow a plan of rates, (total_steps,), one per optimizer step: what ran is what was planned, bit for bit.
-
-    All parameter groups get the same rate, and the same momentum where `momenta`, (total_steps,), plan it. `step()`
-    after the plan's last step keeps the last rate, as the training loop steps once after every update.
-    """
-
-    def __init__(self, optimizer: torch.optim.Optimizer, plan: np.ndarray, momenta: np.ndarray | None = None):
-        self.plan = [float(rate) for rate in plan]
-        self.momenta = None if momenta is None else [float(momentum) for momentum in momenta]
-        if self.momenta is not None and len(self.momenta) != len(self.plan):
-            raise ValueError(f"{len(self.plan)} rates but {len(self.momenta)} momenta: plan both for every step")
-        super().__init__(optimizer)
-        optimizer._opt_called = True  # a gradient scaler may skip the first step, which torch would warn of
-
-    def get_lr(self) -> list[float]:
-        position = min(self.last_epoch, len(self.plan) - 1)
-        if self.momenta is not None:
-            for group in self.optimizer.param_groups:
-                group["momentum"] = self.momenta[position]
-        return [self.plan[position] for _ in self.optimizer.param_groups]
-
-    def state_dict(self) -> dict:
-        """Only the position; the plan follows from the recipe."""
-        return {"last_epoch": self.last_epoch}
+def plan_of(recipe: Recipe, steps_per_epoch: int) -> np.ndarray | None:
+    """The rate of every step of a run, (steps,) float64; None where a plateau decides as it goes."""
+    steps = recipe.epochs * steps_per_epoch
+    if recipe.schedule == "one-cycle":
+        return one_cycle_plan(steps, recipe.peak, recipe.min_lr, recipe.max_lr, EASES[recipe.ease])
+    if recipe.schedule == "step":
+        cuts = [epoch * steps_per_epoch for epoch in recipe.cuts]
+        return step_decay_plan(steps, cuts, recipe.max_lr, recipe.factor)
+    return None

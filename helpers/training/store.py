@@ -1,12 +1,13 @@
 """The run store: what a training leaves on disk, written so that a kill at any moment loses no finished epoch.
 
-runs/<dataset>/<profile>/<recipe>/seed-<k>/ holds history.csv, steps.csv, test_right.npy, test_answers.npz, record.json,
-checkpoint.pt and, where a validation split decided, best.pt.
+runs/<dataset>/<profile>/<recipe>/seed-<k>/ holds history.csv, steps.csv, answers.npz, record.json, checkpoint.pt and,
+where images are held out, best.pt, the weights of the lowest validation loss.
 """
 
 import contextlib
 import csv
 import datetime
+import functools
 import json
 import os
 import platform
@@ -22,9 +23,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from helpers import files
-from helpers.files import exclusive, replacing, write_atomic
-from helpers.training.answers import Answers, packed
+from helpers.files import REPO_ROOT, exclusive, replacing, write_atomic
+from helpers.training.answers import Answers
 
 Row = dict[str, Any]
 
@@ -35,11 +35,11 @@ class RunError(RuntimeError):
 
 def runs_root() -> Path:
     """The folder of all runs: the environment's RUNS_ROOT, else runs/ beside the package."""
-    return Path(os.environ.get("RUNS_ROOT") or files.REPO_ROOT / "runs").absolute()
+    return Path(os.environ.get("RUNS_ROOT") or REPO_ROOT / "runs").absolute()
 
 
 @dataclass(frozen=True)
-class RunDirectory:
+class Run:
     """One run on disk; reading returns None where nothing was written yet."""
 
     path: Path
@@ -62,24 +62,11 @@ class RunDirectory:
 
     def history(self) -> list[Row] | None:
         """One row per epoch; whole numbers as int, others as float, an absent measurement as None."""
-        return _read_csv(self.path / "history.csv")
+        return _read_table(self.path / "history.csv")
 
     def steps(self) -> list[Row] | None:
         """One row per optimizer step: step, lr, momentum."""
-        return _read_csv(self.path / "steps.csv")
-
-    def test_right(self) -> np.ndarray | None:
-        """Which test images were right after each epoch, (epochs, N) bool, by the averaged weights if there are any."""
-        path = self.path / "test_right.npy"
-        return np.load(path) if path.exists() else None
-
-    def test_answers(self) -> Answers | None:
-        """What the judged weights said in the end about every test image."""
-        path = self.path / "test_answers.npz"
-        if not path.exists():
-            return None
-        with np.load(path) as stored:
-            return Answers(**stored)
+        return _read_table(self.path / "steps.csv")
 
     def record(self) -> Row | None:
         """The finished run's record: recipe, seed, accuracies, wall time, device, versions, date.
@@ -90,8 +77,8 @@ class RunDirectory:
         path = self.path / "record.json"
         return read_json(path, f"delete {self.path} to train this run anew") if path.exists() else None
 
-    def checkpoint(self) -> dict[str, Any] | None:
-        """The state after the last finished epoch, on the CPU.
+    def checkpoint(self, wanted: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
+        """The state after the last finished epoch, on the CPU; one of another configuration than `wanted` is refused.
 
         Raises:
             RunError: the file cannot be read.
@@ -100,28 +87,61 @@ class RunDirectory:
         if not path.exists():
             return None
         try:
-            return torch.load(path, map_location="cpu", weights_only=True)
+            saved = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
             raise RunError(f"{path} cannot be read ({error}); delete it to train this run anew") from error
+        if wanted:
+            self._check_same(json.loads(saved["configuration"]), json.loads(json.dumps(wanted)))
+        return saved
 
-    def write_history(self, rows: Sequence[Row]) -> None:
-        _write_csv(self.path / "history.csv", rows)
+    def _check_same(self, there: Row, here: Row) -> None:
+        there, here = ({**side.pop("recipe"), **side} for side in (there, here))
+        changed = [f"{k} was {there.get(k)}, is {here[k]}" for k in here if k != "claim" and there.get(k) != here[k]]
+        if changed:
+            raise ValueError(
+                f"{self.path} holds a run of another configuration ({'; '.join(changed)}). Move or delete that "
+                "folder, or make the change an override: its runs get a folder of their own"
+            )
 
-    def write_steps(self, rows: Sequence[Row]) -> None:
-        _write_csv(self.path / "steps.csv", rows)
+    def answers(self) -> Answers | None:
+        """What the judged weights said in the end about every test image."""
+        stored = self._arrays()
+        return stored and Answers(stored["predicted"][-1], stored["confidence"], stored["labels"])
 
-    def write_test_right(self, right: np.ndarray) -> None:
-        with replacing(self.path / "test_right.npy") as temporary, open(temporary, "wb") as file:
-            np.save(file, right)
+    def right_by_epoch(self) -> np.ndarray | None:
+        """Which test images the judged weights got right after each epoch, (epochs, N) bool."""
+        stored = self._arrays()
+        return None if stored is None else stored["predicted"] == stored["labels"]
 
-    def write_test_answers(self, given: Answers) -> None:
-        write_atomic(self.path / "test_answers.npz", packed(vars(given)))
+    def _arrays(self) -> dict[str, np.ndarray] | None:
+        path = self.path / "answers.npz"
+        if not path.exists():
+            return None
+        with np.load(path) as stored:
+            return dict(stored)
 
-    def write_record(self, record: Mapping[str, Any]) -> None:
+    def keep(self, saved: Mapping[str, Any], configuration: Mapping[str, Any]) -> None:
+        """Write the state after an epoch, then what follows from it; a kill between the two is mended by `follow`."""
+        self._write_state("checkpoint.pt", {**saved, "configuration": json.dumps(configuration)})
+        self.follow(saved)
+
+    def follow(self, saved: Mapping[str, Any]) -> None:
+        """Write what follows from a checkpoint: its tables, and its weights where their validation loss is the best."""
+        history, steps = saved["history"], saved["steps"].tolist()
+        losses = [row["val_loss"] for row in history]
+        if losses[-1] is not None and losses[-1] not in losses[:-1] and losses[-1] == min(losses):
+            self._write_state("best.pt", {"model": saved["model"], "epoch": len(losses)})
+        _write_table(self.path / "history.csv", history)
+        rows = [{"step": step, "lr": lr, "momentum": momentum} for step, (lr, momentum) in enumerate(steps)]
+        _write_table(self.path / "steps.csv", rows)
+
+    def finish(self, record: Mapping[str, Any], answers: Answers, predicted: np.ndarray) -> None:
+        """Write the answers, those of every epoch (epochs, N) uint8 included, then the record: the run is over."""
+        with replacing(self.path / "answers.npz") as temporary, open(temporary, "wb") as file:
+            np.savez(file, predicted=predicted, confidence=answers.confidence, labels=answers.labels)
         write_atomic(self.path / "record.json", json.dumps(record, indent=2) + "\n")
 
-    def write_checkpoint(self, state: Mapping[str, Any], name: str = "checkpoint.pt") -> None:
-        """Write a checkpoint; the old one stays until the new one is whole."""
+    def _write_state(self, name: str, state: Mapping[str, Any]) -> None:
         with replacing(self.path / name) as temporary:
             try:
                 torch.save(dict(state), temporary)
@@ -129,14 +149,19 @@ class RunDirectory:
                 raise OSError(f"cannot write {self.path / name}; is the disk full? ({error})") from error
 
 
-def run_directory(dataset: str, profile: str, recipe: str, seed: int, root: Path | None = None) -> RunDirectory:
+def run_directory(dataset: str, profile: str, recipe: str, seed: int, root: Path | None = None) -> Run:
     """Where a run lives: root/dataset/profile/recipe/seed-k; `root` defaults to `runs_root()`."""
-    return RunDirectory(Path(root or runs_root()) / dataset / profile / recipe / f"seed-{seed}")
+    return Run(Path(root or runs_root()) / dataset / profile / recipe / f"seed-{seed}")
 
 
-def run_of(record: Mapping[str, Any], root: Path | None = None) -> RunDirectory:
-    """The directory a record came from."""
+def run_of(record: Mapping[str, Any], root: Path | None = None) -> Run:
+    """The run a record came from."""
     return run_directory(record["dataset"], record["profile"], record["recipe"]["name"], record["seed"], root)
+
+
+def finished_runs(root: Path | None = None) -> list[Run]:
+    """Every run that has a record, in the order of their paths."""
+    return [Run(path.parent) for path in sorted(Path(root or runs_root()).glob("*/*/*/seed-*/record.json"))]
 
 
 def epoch_seconds(history: Sequence[Row]) -> float:
@@ -153,16 +178,10 @@ def note_use(record: Mapping[str, Any], history: Sequence[Row]) -> None:
     """Tell the batch runner, where one listens, which epochs of a run came from the store, not trained now."""
     listener = os.environ.get("HELPERS_RUNS_USED")
     if listener:
+        run = "/".join(run_of(record, Path()).path.parts)
+        use = {"run": run, "seconds": run_seconds(history), "device": record["device"]}
         with open(listener, "a", encoding="utf-8") as file:
-            run = "/".join(run_of(record, Path()).path.parts)
-            use = {"run": run, "seconds": run_seconds(history), "device": record["device"]}
             file.write(json.dumps(use) + "\n")
-
-
-def finished_runs(root: Path | None = None) -> list[RunDirectory]:
-    """Every run that has a record, in the order of their paths."""
-    records = sorted(Path(root or runs_root()).glob("*/*/*/seed-*/record.json"))
-    return [RunDirectory(path.parent) for path in records]
 
 
 def read_json(path: Path, advice: str) -> Row:
@@ -181,27 +200,27 @@ def provenance() -> dict[str, Any]:
     names = ("torch", "torchvision", "albumentations", "numpy")
     versions = {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    return {"versions": versions, "commit": _commit(), "date": now}
+    return {"versions": versions, "commit": commit(), "date": now}
 
 
-def _commit() -> str | None:
-    """The commit of the package's checkout, marked where files differ from it; None outside a checkout."""
-    here = str(Path(__file__).resolve().parent)
-    command = ["git", "-C", here, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+@functools.cache  # what a process runs is what it found when it began
+def commit() -> str:
+    """The commit of the package's checkout, marked where files differ from it; "unknown" outside a checkout."""
+    command = ["git", "-C", str(REPO_ROOT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
-        return None
+        return "unknown"
 
 
-def _write_csv(path: Path, rows: Sequence[Row]) -> None:
+def _write_table(path: Path, rows: Sequence[Row]) -> None:
     with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 
 
-def _read_csv(path: Path) -> list[Row] | None:
+def _read_table(path: Path) -> list[Row] | None:
     if not path.exists():
         return None
     with open(path, newline="", encoding="utf-8") as file:
