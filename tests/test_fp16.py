@@ -2,28 +2,37 @@
 
 import copy
 import dataclasses
+import sys
 import warnings
 
 import numpy as np
 import pytest
 import torch
 from test_finder import sgd
-from test_training import stop_after_an_epoch, untimed
+from test_fit import stop_at, untimed
 from torch.nn import functional as F
 
 from helpers import devices, models
 from helpers.data.datasets import Dataset
-from helpers.data.loaders import Normalize
 from helpers.devices import Compute
 from helpers.rates import range_test
 from helpers.rates.finder import range_test as sweep_of
 from helpers.rates.rate_curves import Sweep
 from helpers.recipes import Recipe
-from helpers.training import engine, fit, runs
-from helpers.training.engine import TrainState, train_step
-from helpers.training.progress import EpochBar
+from helpers.training import (
+    Setting,
+    State,
+    TrainingDiverged,
+    fit,
+    optim,
+    run_directory,
+    run_of,
+    train_epoch,
+    train_step,
+)
 from helpers.training.schedules import one_cycle_plan
-from helpers.training.settings import Setting
+
+story = sys.modules["helpers.training.fit"]  # the module; the package's `fit` is its function
 
 FP16, FP32 = (Compute("cpu", precision, torch.contiguous_format) for precision in ("fp16", "fp32"))
 FIRST_SCALE = 2.0**16  # GradScaler's; far too high for logits that are scaled up by 4
@@ -47,20 +56,18 @@ def batch(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(8, 3, 32, 32, generator=generator), torch.randint(0, 10, (8,), generator=generator)
 
 
-def state_of(recipe: Recipe, fused: bool = False) -> TrainState:
+def state_of(recipe: Recipe, few: Dataset, fused: bool = False) -> State:
     """A state in fp16; `fused` as on CUDA, where the optimizer itself leaves a step out."""
-    torch.manual_seed(0)
-    state = TrainState(recipe, 10, 3, FP16)
+    state = State(Setting(recipe, few, "full", 0, FP16), 3)
     if fused:
         defaults = {**state.optimizer.defaults, "fused": True, "foreach": False}
         state.optimizer = torch.optim.SGD(state.model.parameters(), **defaults)
-        engine.start_momentum(state.optimizer)
-        state.scheduler = engine.make_scheduler(state.optimizer, recipe, 3)
+        optim.start_momentum(state.optimizer)
     state.model.train()
     return state
 
 
-def momenta(state: TrainState) -> list[torch.Tensor]:
+def momenta(state: State) -> list[torch.Tensor]:
     kept = (state.optimizer.state[weight].get("momentum_buffer") for weight in state.model.parameters())
     return [momentum.clone() for momentum in kept if momentum is not None]
 
@@ -80,9 +87,9 @@ def same(left, right) -> bool:
 
 
 @pytest.mark.parametrize("fused", [False, True], ids=["plain", "fused as on CUDA"])
-def test_steps_equal_scaled_nesterov_sgd_written_out(recipe, fused):
+def test_steps_equal_scaled_nesterov_sgd_written_out(recipe, few, fused):
     """Skip a step whose scaled gradients overflow and halve the scale; double it after two good steps in a row."""
-    state = state_of(recipe, fused)
+    state = state_of(recipe, few, fused)
     state.scaler.set_growth_interval(2)
     net, scale, good, skipped = copy.deepcopy(state.model), FIRST_SCALE, 0, []
     velocity = [torch.zeros_like(p) for p in net.parameters()]
@@ -114,22 +121,22 @@ def test_steps_equal_scaled_nesterov_sgd_written_out(recipe, fused):
 
 @pytest.mark.parametrize("before", [0, 1], ids=["the first step", "a later step"])
 @pytest.mark.parametrize("fused", [False, True], ids=["plain", "fused as on CUDA"])
-def test_a_skipped_step_changes_no_weight_and_no_momentum_and_all_else_moves_on(recipe, fused, before):
-    state = state_of(recipe, fused)
+def test_a_skipped_step_changes_no_weight_and_no_momentum_and_all_else_moves_on(recipe, few, fused, before):
+    state = state_of(recipe, few, fused)
     state.scaler = torch.amp.GradScaler("cpu", init_scale=64.0)  # low enough for the good step
     if before:
         train_step(state, *batch(0), recipe, FP16)
-    weights, kept, averaged = (copy.deepcopy(part) for part in (state.model, momenta(state), state.averaged.module))
+    weights, kept, averaged = (copy.deepcopy(part) for part in (state.model, momenta(state), state.average.module))
     hook = state.model.head.bias.register_hook(lambda gradient: torch.full_like(gradient, float("inf")))
     train_step(state, *batch(before), recipe, FP16)
     hook.remove()
     assert same(list(weights.parameters()), list(state.model.parameters())) and same(kept, momenta(state))
     assert state.scaler.get_scale() == 32.0 and state.scaler._get_growth_tracker() == 0
     plan = one_cycle_plan(STEPS, recipe.peak, recipe.min_lr, recipe.max_lr).tolist()
-    assert [lr for lr, _ in state.steps] == plan[: before + 1] and state.lr == plan[before + 1]
+    assert [lr for lr, _ in state.steps] == plan[: before + 1]
     decay = (1 + before) / (2 + before)
-    assert state.averaged.updates == before + 1
-    for name, value in state.averaged.module.state_dict().items():
+    assert state.average.updates == before + 1
+    for name, value in state.average.module.state_dict().items():
         if value.is_floating_point():
             now = state.model.state_dict()[name]
             torch.testing.assert_close(value, decay * averaged.state_dict()[name] + (1 - decay) * now)
@@ -140,15 +147,14 @@ def test_a_skipped_step_changes_no_weight_and_no_momentum_and_all_else_moves_on(
 
 def test_activations_beyond_fp16_are_a_divergence_and_leave_the_weights(recipe, few):
     """A loss that is no number: fp32 would go on with it, fp16 says so and takes no step."""
-    normalize, labels = Normalize(few.mean, few.std, FP16), torch.tensor(few.train.labels[:8])
-    images = torch.tensor(few.train.images[:8])
-    state = state_of(recipe)
+    few = few.subset(8, 5)
+    setting, state = Setting(recipe, few, "full", 0, FP16), state_of(recipe, few)
     with torch.no_grad():
         state.model.head.bias[0] = 1e5
-        assert state.model(normalize(images)).isfinite().all()
+        assert state.model(setting.normalize(torch.tensor(few.train.images))).isfinite().all()
     before = copy.deepcopy(list(state.model.parameters()))
-    with pytest.raises(engine.TrainingDiverged, match="the loss became (nan|inf) by step 1, at a learning rate of"):
-        engine.train_epoch(state, [(images, labels)], normalize, recipe, EpochBar(1, 3, 1, hidden=True))
+    with pytest.raises(TrainingDiverged, match="the loss became (nan|inf) by step 1, at a learning rate of"):
+        train_epoch(state, setting, setting.batches(few.train), 0)
     assert same(before, list(state.model.parameters())) and state.scaler.get_scale() == FIRST_SCALE / 2
 
 
@@ -158,14 +164,14 @@ def test_activations_beyond_fp16_are_a_divergence_and_leave_the_weights(recipe, 
 def test_a_run_learns_and_its_record_names_the_format(recipe, few):
     recipe = dataclasses.replace(recipe, epochs=5, label_smoothing=0.0, transforms=())
     fitted = fit(recipe, few, profile="full", compute=FP16, hidden=True)
-    run, losses = runs.run_of(fitted.record), [row["train_loss"] for row in fitted.history]
+    run, losses = run_of(fitted.record), [row["train_loss"] for row in fitted.history]
     assert np.isfinite(losses).all() and losses[-1] < losses[0] * 2 / 3
     assert all(value.isfinite().all() for value in fitted.model.state_dict().values())
     assert {weight.dtype for weight in fitted.model.parameters()} == {torch.float32}
     assert run.checkpoint()["scaler"]["scale"] < FIRST_SCALE  # steps were skipped, and are in the plan all the same
     plan = one_cycle_plan(15, recipe.peak, recipe.min_lr, recipe.max_lr)
     assert [row["lr"] for row in run.steps()] == plan.tolist()
-    assert run.checkpoint()["averaged"]["updates"] == 15
+    assert run.checkpoint()["average"]["updates"] == 15
     assert fitted.record["device"].endswith(", fp16") and run.record()["device"] == fitted.record["device"]
 
 
@@ -180,11 +186,9 @@ def test_stopped_within_an_epoch_a_run_continues_bit_for_bit(recipe, few, monkey
         return taken[-1]
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(engine, "train_step", step_or_stop)
+        patch.setattr(story, "train_step", step_or_stop)
         fit(recipe, few, profile="full", seed=1, compute=FP16, hidden=True)
-    run, whole = (
-        runs.run_directory("shapes10", "full", "small", 1, *root) for root in ((), (tmp_path / "undisturbed",))
-    )
+    run, whole = (run_directory("shapes10", "full", "small", 1, *root) for root in ((), (tmp_path / "undisturbed",)))
     begun = run.checkpoint()["scaler"]
     assert begun["scale"] < FIRST_SCALE and begun["_growth_tracker"] > 0  # lost, either would show in the end
     again = fit(recipe, few, profile="full", seed=1, compute=FP16, hidden=True)
@@ -197,9 +201,11 @@ def test_stopped_within_an_epoch_a_run_continues_bit_for_bit(recipe, few, monkey
 @pytest.mark.parametrize("first, then", [(FP16, FP32), (FP32, FP16)], ids=["fp16 to fp32", "fp32 to fp16"])
 def test_a_run_goes_on_in_another_format(first, then, recipe, few, monkeypatch):
     """As when a T4 takes over from a CPU, or the other way round."""
-    stop_after_an_epoch(recipe, few, monkeypatch, compute=first)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_at("checkpoint.pt", 2, patch)
+        fit(recipe, few, profile="full", compute=first, hidden=True)
     fitted = fit(recipe, few, profile="full", compute=then, hidden=True)
-    checkpoint = runs.run_of(fitted.record).checkpoint()
+    checkpoint = run_of(fitted.record).checkpoint()
     assert len(fitted.history) == 3 and len(checkpoint["steps"]) == STEPS
     assert bool(checkpoint["scaler"]) == then.needs_scaler
     assert all(value.isfinite().all() for value in fitted.model.state_dict().values())
@@ -252,26 +258,14 @@ def test_a_recipe_s_range_test_takes_the_steps_of_its_training(recipe, few, monk
     sweep = Sweep(0.001, 0.02, 5)
     curve = range_test.for_recipe(recipe, few, profile="full", seed=3, sweep=sweep)
     setting = Setting.of(recipe, few, "full", 3)
-    loader = setting.train_loader(few.train)
-    with devices.seeded(3):
-        state = TrainState(recipe, 10, len(loader), setting.compute)
+    loader = setting.batches(few.train)
+    state = State(setting, len(loader))
     state.model.train()
-    state.scheduler, losses = None, []
-    for lr, (images, labels) in zip(sweep.rates(), [*loader.epoch(0), *loader.epoch(1)]):
-        state.optimizer.param_groups[0]["lr"] = lr
+    state.plan, losses = sweep.rates(), []
+    for images, labels in [*loader.epoch(0), *loader.epoch(1)][: sweep.steps]:
         losses.append(train_step(state, setting.normalize(images), labels, recipe, setting.compute)[0].item())
     np.testing.assert_allclose(curve.loss, losses, rtol=1e-5)
     assert setting.compute == FP16 and state.scaler.get_scale() < FIRST_SCALE
-
-
-def test_epoch_by_epoch_each_rate_begins_with_the_same_scale(recipe, few, monkeypatch):
-    monkeypatch.setenv("HELPERS_PRECISION", "fp16")
-    scales, real = [], engine.train_step
-    monkeypatch.setattr(
-        engine, "train_step", lambda state, *a: scales.append(state.scaler.get_scale()) or real(state, *a)
-    )
-    curve = range_test.by_epoch(recipe, few, [0.001, 0.002], profile="full", validate=2)
-    assert np.isfinite(curve.loss).all() and scales[0] == scales[3] == FIRST_SCALE > scales[1] == scales[4]
 
 
 # ---- the choice

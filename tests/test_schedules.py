@@ -4,14 +4,13 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from helpers import recipes
 from helpers.training import schedules
 from helpers.training.schedules import (
-    PlannedLR,
     annihilation_plan,
     cosine,
     linear,
     mirrored_momentum,
-    one_cycle,
     one_cycle_plan,
     piecewise_plan,
     plateau_states,
@@ -28,10 +27,6 @@ parts = st.lists(st.tuples(st.integers(1, 200), st.floats(0, 10)), min_size=1, m
 
 def optimizer(lr=0.1):
     return torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr, momentum=0.9)
-
-
-def two_groups():
-    return torch.optim.SGD([{"params": [torch.nn.Parameter(torch.zeros(1))]} for _ in range(2)], lr=5.0)
 
 
 def run(scheduler, count):
@@ -115,10 +110,11 @@ def test_a_piecewise_plan_goes_through_its_knots_and_has_no_jumps(first, parts, 
 
 
 @given(steps, peaks, rates)
-def test_one_cycle_is_a_piecewise_plan_of_three_knots(count, peak, bounds):
-    low, high = bounds
-    knots = [(0, low), (schedules.peak_step(count, peak), high), (count - 1, low)]
-    np.testing.assert_allclose(piecewise_plan(knots), one_cycle_plan(count, peak, low, high), rtol=1e-12, atol=1e-15)
+def test_one_cycle_is_the_lower_of_two_straight_lines(count, peak, bounds):
+    (low, high), at, step = bounds, schedules.peak_step(count, peak), np.arange(count)
+    share = np.minimum(step / at, (count - 1 - step) / (count - 1 - at))
+    expected = (1 - share) * low + share * high
+    np.testing.assert_allclose(one_cycle_plan(count, peak, low, high), expected, rtol=1e-12, atol=1e-15)
 
 
 @pytest.mark.parametrize("ease", [linear, cosine])
@@ -197,50 +193,14 @@ def test_a_cycle_along_a_cosine_is_that_of_torch():
     np.testing.assert_allclose(one_cycle_plan(48, 10 / 48, 0.0077 / 8, 0.0077, cosine), rates, rtol=1e-12)
 
 
-@given(st.lists(st.floats(0, 10), min_size=1, max_size=40))
-def test_planned_lr_trains_at_the_plan_bit_for_bit_and_keeps_its_last_rate(plan):
-    scheduler = PlannedLR(optimizer(), np.array(plan))
-    assert run(scheduler, len(plan)) == plan
-    assert scheduler.optimizer.param_groups[0]["lr"] == plan[-1]
-
-
-def test_planned_lr_sets_every_group_and_resumes():
-    plan = one_cycle_plan(20, 0.3, 0.1, 1.0)
-    first, second = (PlannedLR(two_groups(), plan) for _ in range(2))
-    run(first, 8)
-    second.optimizer.load_state_dict(first.optimizer.state_dict())
-    second.load_state_dict(first.state_dict())
-    assert [group["lr"] for group in second.optimizer.param_groups] == [plan[8]] * 2
-    assert run(second, 12) == list(plan[8:])
-
-
-def test_a_first_step_that_a_gradient_scaler_skips_is_no_mistake(recwarn):
-    scheduler = PlannedLR(optimizer(), np.array([0.1, 0.2, 0.3]))
-    scheduler.step()
-    assert not [w for w in recwarn if "lr_scheduler.step" in str(w.message)]
-
-
-def test_planned_lr_follows_momenta_and_resumes_with_them():
-    plan = one_cycle_plan(20, 0.3, 0.1, 1.0)
-    momenta = mirrored_momentum(plan)
-    first, second = (PlannedLR(two_groups(), plan, momenta=momenta) for _ in range(2))
-    seen = []
-    for _ in range(20):
-        seen.append([group["momentum"] for group in first.optimizer.param_groups])
-        first.optimizer.step()
-        first.step()
-        if first.last_epoch == 8:
-            second.optimizer.load_state_dict(first.optimizer.state_dict())
-            second.load_state_dict(first.state_dict())
-    assert seen == [[momentum] * 2 for momentum in momenta]
-    run(second, 1)
-    assert second.optimizer.param_groups[1]["momentum"] == momenta[9]
-
-
-def test_planned_lr_leaves_the_momentum_alone_unless_it_is_planned():
-    scheduler = PlannedLR(optimizer(), np.array([0.1, 0.2]))
-    run(scheduler, 2)
-    assert scheduler.optimizer.param_groups[0]["momentum"] == 0.9
+def test_every_recipe_has_a_plan_of_its_steps_or_a_plateau():
+    for recipe in recipes.RECIPES.values():
+        plan = schedules.plan_of(recipe, 7)
+        assert (plan is None) == (recipe.schedule == "plateau")
+        if plan is not None:
+            assert len(plan) == 7 * recipe.epochs and plan.max() == recipe.max_lr
+    step = recipes.get("published-e-step")
+    assert schedules.plan_of(step, 2)[[0, 19, 20, 39, 40]] == pytest.approx(step.max_lr / np.array([1, 1, 3, 3, 9]))
 
 
 @pytest.mark.parametrize(
@@ -255,7 +215,6 @@ def test_planned_lr_leaves_the_momentum_alone_unless_it_is_planned():
         (lambda: annihilation_plan(10, 0.9, 0.1, 1.0, tail=0.2), "peak < 1 - tail"),
         (lambda: annihilation_plan(10, 0.2, 1.0, 0.1), "min_lr <= max_lr"),
         (lambda: mirrored_momentum(np.ones(3), 0.9, 0.8), "low <= high < 1"),
-        (lambda: PlannedLR(optimizer(), np.ones(3), momenta=np.zeros(2)), "3 rates but 2 momenta"),
     ],
 )
 def test_impossible_plans_are_refused(call, message):
@@ -275,11 +234,6 @@ def test_impossible_plans_are_refused(call, message):
 def test_impossible_cycles_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         one_cycle_plan(*arguments)
-
-
-def test_a_step_outside_the_plan_is_an_error_not_a_negative_rate():
-    with pytest.raises(ValueError, match="step 10 is outside the plan, which ends at step 9"):
-        one_cycle(10, 9, 3, 0.1, 1.0)
 
 
 # few values, so that losses repeat and improve by more and by less than the threshold

@@ -2,11 +2,11 @@ import dataclasses
 
 import pytest
 import torch
+from helpers.training.settings import Setting
 
 from helpers import devices
 from helpers.devices import Compute
 from helpers.training import engine, speed
-from helpers.training.settings import Setting
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from helpers.figures import style
 from helpers.figures.plots import percent
 from helpers.results import comparisons
 from helpers.results.comparisons import Difference, Pairing
-from helpers.training.runs import epoch_seconds
+from helpers.training.store import epoch_seconds
 
 History = Sequence[Mapping[str, Any]]
 # what progress is measured in: its name on the axis

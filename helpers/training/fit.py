@@ -143,7 +143,7 @@ class State:
         for name, part in self._parts().items():
             if saved[name]:  # a run may go on without the gradient scaler it began with, or with one it had not
                 part.load_state_dict(saved[name])
-        optim.use_kernel(self.optimizer)
+        optim.use_own_kernel(self.optimizer)
         self.history = list(saved["history"])
         self.steps = [(lr, momentum) for lr, momentum in saved["steps"].tolist()]
         self.predicted = list(saved["predicted"].numpy())

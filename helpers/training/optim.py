@@ -21,17 +21,17 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
         momentum=recipe.momentum,
         nesterov=recipe.nesterov,
         weight_decay=recipe.weight_decay,
+        fused=next(model.parameters()).is_cuda or None,  # on a CPU it gains nothing
     )
-    use_kernel(optimizer)
     if recipe.momentum:
         start_momentum(optimizer)
     return optimizer
 
 
-def use_kernel(optimizer: torch.optim.SGD) -> None:
-    """Take the fused kernel on CUDA and the default elsewhere, also where the state was loaded from another device."""
+def use_own_kernel(optimizer: torch.optim.SGD) -> None:
+    """Go on with this device's kernel, after a state was loaded that names the one of another device."""
     for group in optimizer.param_groups:
-        group["fused"] = group["params"][0].is_cuda or None
+        group["fused"] = optimizer.defaults["fused"]
 
 
 def start_momentum(optimizer: torch.optim.SGD) -> None:

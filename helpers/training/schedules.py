@@ -39,21 +39,6 @@ Ease = Callable[[float], float]
 EASES: dict[str, Ease] = {"linear": linear, "cosine": cosine}
 
 
-def one_cycle(
-    step: float, last_step: float, peak_step: float, min_lr: float, max_lr: float, ease: Ease = linear
-) -> float:
-    """One Cycle without annihilation (Smith 2018, "A disciplined approach", section 4): up, and back down.
-
-    Steps 0 and `last_step` train at `min_lr` exactly, `peak_step` at `max_lr`, with 0 < peak_step < last_step; `ease`
-    is how to get from one to the other.
-    """
-    if not 0 <= step <= last_step:  # a run that steps too far would train at a rate nobody planned
-        raise ValueError(f"step {step} is outside the plan, which ends at step {last_step}")
-    rising = step <= peak_step
-    share = ease(step / peak_step if rising else (last_step - step) / (last_step - peak_step))
-    return float((1 - share) * min_lr + share * max_lr)  # exact at both ends, unlike min + share·(max − min)
-
-
 def peak_step(total_steps: int, peak: float) -> int:
     """The step at which a run of `total_steps` peaks: the nearest to the share `peak` that leaves a rise and a fall.
 
@@ -63,9 +48,10 @@ def peak_step(total_steps: int, peak: float) -> int:
 
 
 def one_cycle_plan(total_steps: int, peak: float, min_lr: float, max_lr: float, ease: Ease = linear) -> np.ndarray:
-    """The rate of `one_cycle` at every step of a run, (total_steps,) float64.
+    """One Cycle without annihilation (Smith 2018, "A disciplined approach", section 4): up, and back down.
 
-    `peak` is where the peak lies, as a share of the run; 5/24 in the assignment.
+    Steps 0 and the last one train at `min_lr` exactly, the peak at `max_lr`, (total_steps,) float64. `peak` is where
+    it lies, as a share of the run; 5/24 in the assignment.
     """
     if total_steps < 3:
         raise ValueError(f"a cycle needs at least 3 steps, not {total_steps}: train more epochs or smaller batches")
@@ -73,8 +59,7 @@ def one_cycle_plan(total_steps: int, peak: float, min_lr: float, max_lr: float, 
         raise ValueError(f"peak is a share of the run between 0 and 1, not {peak}")
     if not 0 <= min_lr <= max_lr:
         raise ValueError(f"need 0 <= min_lr <= max_lr, got min_lr={min_lr}, max_lr={max_lr}")
-    at = peak_step(total_steps, peak)
-    return np.array([one_cycle(step, total_steps - 1, at, min_lr, max_lr, ease) for step in range(total_steps)])
+    return piecewise_plan([(0, min_lr), (peak_step(total_steps, peak), max_lr), (total_steps - 1, min_lr)], ease)
 
 
 def piecewise_plan(knots: Sequence[tuple[int, float]], ease: Ease = linear) -> np.ndarray:

@@ -9,9 +9,8 @@ from pathlib import Path
 import cam
 import steps
 import torch
-from table import Scale
-
 from helpers.training.speed import Work
+from table import Scale
 
 STATUS = Path("/proc/self/status")
 

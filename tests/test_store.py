@@ -11,31 +11,51 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers import files
-from helpers.training import runs
-from helpers.training.runs import RunDirectory
+from helpers.training import Answers, Run, RunError, store
 
 values = st.one_of(st.none(), st.integers(-(10**6), 10**6), st.floats(allow_nan=False))
 
 
+def saved(*rows, **more):
+    """A checkpoint with these rows of history."""
+    rows = [{"epoch": i, "val_loss": None, **row} for i, row in enumerate(rows, 1)]
+    return {"model": {"w": torch.ones(2)}, "history": rows, "steps": torch.tensor([[0.1, 0.9]]), **more}
+
+
+CONFIGURATION = {"recipe": {"max_lr": 0.1}, "seed": 0}
+
+
 @given(rows=st.lists(st.fixed_dictionaries({"epoch": values, "loss": values}), min_size=1, max_size=5))
 def test_histories_come_back_bit_for_bit(rows, tmp_path_factory):
-    run = RunDirectory(tmp_path_factory.mktemp("run"))
-    run.write_history(rows)
-    assert run.history() == rows
-    kinds = [{key: type(value) for key, value in row.items()} for row in rows]
+    run = Run(tmp_path_factory.mktemp("run"))
+    run.follow(saved(*rows))
+    assert run.history() == saved(*rows)["history"]
+    kinds = [{key: type(value) for key, value in row.items()} for row in saved(*rows)["history"]]
     assert [{key: type(value) for key, value in row.items()} for row in run.history()] == kinds
 
 
-def test_right_answers_come_back_as_they_were(tmp_path):
-    run, right = RunDirectory(tmp_path), np.array([[True, False, True], [True, True, True]])
-    run.write_test_right(right)
-    assert os.listdir(tmp_path) == ["test_right.npy"]
-    assert run.test_right().dtype == bool and np.array_equal(run.test_right(), right)
+def test_answers_come_back_as_they_were(tmp_path):
+    run, predicted = Run(tmp_path), np.array([[1, 2, 3], [1, 1, 3]], np.uint8)
+    given = Answers(predicted[1], np.array([0.5, 0.75, 1.0], np.float16), np.array([1, 2, 3], np.uint8))
+    run.finish({"seed": 0}, given, predicted)
+    assert sorted(os.listdir(tmp_path)) == ["answers.npz", "record.json"]
+    assert run.right_by_epoch().tolist() == [[True, True, True], [True, False, True]]
+    assert run.answers().accuracy == 2 / 3 and run.answers().confidence.tolist() == [0.5, 0.75, 1.0]
+
+
+def test_the_best_weights_are_those_of_the_lowest_validation_loss(tmp_path):
+    run, losses = Run(tmp_path), [0.9, 0.5, 0.7, 0.5]
+    for epoch in range(1, 5):
+        run.follow(saved(*({"val_loss": loss} for loss in losses[:epoch])))
+    assert torch.load(tmp_path / "best.pt", weights_only=True)["epoch"] == 2
+    Run(tmp_path / "none").follow(saved({}))
+    assert not (tmp_path / "none" / "best.pt").exists()
 
 
 def test_a_full_disk_is_told_as_such_and_the_old_checkpoint_stays(tmp_path, monkeypatch):
-    run = RunDirectory(tmp_path)
-    run.write_checkpoint({"epoch": 1})
+    run = Run(tmp_path)
+    run.keep(saved({"loss": 1.0}), CONFIGURATION)
+    before = sorted(os.listdir(tmp_path))
 
     def full(state, path):
         path.write_bytes(b"half")
@@ -43,28 +63,39 @@ def test_a_full_disk_is_told_as_such_and_the_old_checkpoint_stays(tmp_path, monk
 
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(OSError, match="cannot write .*checkpoint.pt; is the disk full"):
-        run.write_checkpoint({"epoch": 2})
-    assert run.checkpoint() == {"epoch": 1} and os.listdir(tmp_path) == ["checkpoint.pt"]
+        run.keep(saved({"loss": 2.0}), CONFIGURATION)
+    assert run.checkpoint()["history"][0]["loss"] == 1.0 and sorted(os.listdir(tmp_path)) == before
 
 
 def test_what_was_not_written_is_none(tmp_path):
-    run = RunDirectory(tmp_path)
-    assert run.history() is run.steps() is run.record() is run.checkpoint() is run.test_right() is None
+    run = Run(tmp_path)
+    assert (
+        run.history()
+        is run.steps()
+        is run.record()
+        is run.checkpoint()
+        is run.answers()
+        is run.right_by_epoch()
+        is None
+    )
 
 
 def test_paths_and_lookup(tmp_path, own_runs):
-    run = runs.run_directory("cifar10", "quick", "davidnet-onecycle", 3)
+    run = store.run_directory("cifar10", "quick", "davidnet-onecycle", 3)
     assert run.path == own_runs / "cifar10" / "quick" / "davidnet-onecycle" / "seed-3"
     record = {"dataset": "cifar10", "profile": "quick", "recipe": {"name": "davidnet-onecycle"}, "seed": 3}
-    assert runs.run_of(record) == run and runs.finished_runs() == []
-    run.write_record(record)
-    assert runs.finished_runs() == [run] and run.record() == record
+    assert store.run_of(record) == run and store.finished_runs() == []
+    run.path.mkdir(parents=True)
+    (run.path / "record.json").write_text(json.dumps(record))
+    assert store.finished_runs() == [run] and run.record() == record
 
 
 def test_checkpoints_load_without_executing_code_and_a_broken_one_is_told(tmp_path):
-    run = RunDirectory(tmp_path)
-    run.write_checkpoint({"model": {"w": torch.ones(2)}, "history": [{"epoch": 1, "loss": 0.5}]})
-    assert torch.equal(run.checkpoint()["model"]["w"], torch.ones(2))
+    run = Run(tmp_path)
+    run.keep(saved({"loss": 0.5}), CONFIGURATION)
+    assert torch.equal(run.checkpoint(CONFIGURATION)["model"]["w"], torch.ones(2))
+    with pytest.raises(ValueError, match=r"another configuration \(max_lr was 0.1, is 0.2\)"):
+        run.checkpoint({"recipe": {"max_lr": 0.2}, "seed": 0})
     (tmp_path / "checkpoint.pt").write_bytes(b"half a file")
     with pytest.raises(RuntimeError, match="checkpoint.pt cannot be read .* delete it to train this run anew"):
         run.checkpoint()
@@ -80,7 +111,7 @@ def test_an_interrupted_write_leaves_the_old_file_and_no_other(tmp_path):
 
 
 def hold(path, entered, leave):
-    with RunDirectory(path).lock():
+    with Run(path).lock():
         entered.set()
         leave.wait(600)
 
@@ -92,7 +123,7 @@ def test_a_second_process_waits_for_the_first(tmp_path):
     first.start()
     assert entered.wait(300)
     waited = []
-    with RunDirectory(tmp_path).lock(lambda: waited.append(first.is_alive()) or leave.set()):
+    with Run(tmp_path).lock(lambda: waited.append(first.is_alive()) or leave.set()):
         assert waited == [True]
     first.join()
 
@@ -105,25 +136,25 @@ def test_a_lock_dies_with_its_process(tmp_path):
     assert entered.wait(300)
     first.kill()
     first.join()
-    with RunDirectory(tmp_path).lock(lambda: pytest.fail("a dead process cannot hold a lock")):
+    with Run(tmp_path).lock(lambda: pytest.fail("a dead process cannot hold a lock")):
         pass
 
 
 def test_half_written_files_of_a_killed_process_are_cleared_away(tmp_path):
     (tmp_path / ".checkpoint.pt.123.part").write_bytes(b"half")
-    with RunDirectory(tmp_path).lock():
+    with Run(tmp_path).lock():
         assert os.listdir(tmp_path) == [".lock"]
 
 
 def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path):
     (tmp_path / "runs").write_text("a file where a folder should be")
-    lock = RunDirectory(tmp_path / "runs" / "cifar10").lock()
+    lock = Run(tmp_path / "runs" / "cifar10").lock()
     with pytest.raises(PermissionError, match="cannot write to .*name a folder you can write to in RUNS_ROOT"), lock:
         pass
 
 
 def test_provenance_names_versions_commit_and_time():
-    made = runs.provenance()
+    made = store.provenance()
     assert set(made["versions"]) == {"python", "torch", "torchvision", "albumentations", "numpy"}
     assert made["versions"]["torch"] == metadata.version("torch")
     assert made["versions"]["python"] == platform.python_version()
@@ -133,8 +164,8 @@ def test_provenance_names_versions_commit_and_time():
 @pytest.mark.parametrize("damage", ["", "null", '{"recipe": {'])
 def test_a_damaged_record_is_named_and_says_what_to_do(damage, tmp_path):
     (tmp_path / "record.json").write_text(damage)
-    with pytest.raises(runs.RunError, match=f"record.json .*delete {tmp_path} to train this run anew"):
-        RunDirectory(tmp_path).record()
+    with pytest.raises(RunError, match=f"record.json .*delete {tmp_path} to train this run anew"):
+        Run(tmp_path).record()
 
 
 def test_files_are_all_on_disk_before_the_first_is_replaced(tmp_path, monkeypatch):
@@ -158,8 +189,8 @@ def test_a_file_that_cannot_be_replaced_is_told_with_those_that_are_new(tmp_path
 
 def test_the_time_of_a_run_is_its_epochs_at_the_pace_of_the_median_one(tmp_path, monkeypatch):
     history = [{"seconds": seconds} for seconds in (10.0, 900.0, 12.0)]
-    assert runs.epoch_seconds(history) == 12 and runs.run_seconds(history) == 36 and runs.run_seconds([]) == 0
+    assert store.epoch_seconds(history) == 12 and store.run_seconds(history) == 36 and store.run_seconds([]) == 0
     monkeypatch.setenv("HELPERS_RUNS_USED", str(tmp_path / "uses"))
     record = {"dataset": "cifar10", "profile": "full", "recipe": {"name": "a"}, "seed": 0, "device": "cpu"}
-    runs.note_use(record, history)
+    store.note_use(record, history)
     assert json.loads((tmp_path / "uses").read_text())["seconds"] == 36

@@ -3,23 +3,36 @@ import dataclasses
 
 import pytest
 import torch
+from conftest import tiny_data
 from torch.nn import functional as F
 
-from helpers import models, recipes
-from helpers.data.loaders import Normalize, TrainLoader, eval_batches
+from helpers import data, models, recipes
+from helpers.data import Normalize, TrainLoader, eval_batches
 from helpers.devices import Compute
-from helpers.training import engine
-from helpers.training.engine import TrainState, evaluate, predict, train_epoch, train_step
-from helpers.training.progress import EpochBar, RunningMeans, epoch_line, rate
+from helpers.training import (
+    MovingAverage,
+    Setting,
+    State,
+    TrainingDiverged,
+    evaluate,
+    optim,
+    predict,
+    train_epoch,
+    train_step,
+)
+from helpers.training.progress import RunningMeans, epoch_line, progress_bar, rate
 from helpers.training.schedules import one_cycle_plan
 
 CONTIGUOUS, CHANNELS_LAST = torch.contiguous_format, torch.channels_last
 FP32 = Compute("cpu", "fp32", CONTIGUOUS)
 
 
-def state_of(recipe, steps_per_epoch=5, seed=0):
-    torch.manual_seed(seed)
-    return TrainState(recipe, 10, steps_per_epoch, FP32)
+def setting_of(recipe, dataset=None, compute=FP32):
+    return Setting(recipe, dataset or tiny_data(), "full", 0, compute)
+
+
+def state_of(recipe, steps_per_epoch=5, compute=FP32):
+    return State(setting_of(recipe, compute=compute), steps_per_epoch)
 
 
 def batch(size=12, seed=0):
@@ -55,8 +68,7 @@ def test_the_rate_trained_at_is_the_planned_one(small_recipe, tiny):
     loader = TrainLoader(tiny.train, [], tiny.mean, 32)
     state = state_of(small_recipe, len(loader))
     for epoch in range(3):
-        bar = EpochBar(epoch, 3, len(loader), hidden=True)
-        train_epoch(state, loader.epoch(epoch), Normalize(tiny.mean, tiny.std, FP32), small_recipe, bar)
+        train_epoch(state, setting_of(small_recipe, tiny), loader, epoch)
     plan = one_cycle_plan(15, small_recipe.peak, small_recipe.min_lr, small_recipe.max_lr)
     assert [lr for lr, _ in state.steps] == plan.tolist()
     assert {momentum for _, momentum in state.steps} == {0.9}
@@ -64,21 +76,25 @@ def test_the_rate_trained_at_is_the_planned_one(small_recipe, tiny):
 
 def test_the_average_is_a_moving_average_of_weights_and_buffers(small_recipe):
     state = state_of(dataclasses.replace(small_recipe, ema_epochs=2.0), steps_per_epoch=5)  # a horizon of 10 steps
-    assert engine.ema_settings(10) == (1, 0.9)
+    assert (state.average.every, state.average.decay) == (1, 0.9)
     expected = copy.deepcopy(state.model.state_dict())
     state.model.train()
     for step, decay in enumerate((1 / 2, 2 / 3, 3 / 4, 4 / 5)):  # on its way to 0.9: all weights so far count alike
         train_step(state, *batch(seed=step), small_recipe, FP32)
         now = state.model.state_dict()
         expected = {k: decay * expected[k] + (1 - decay) * now[k] if "num" not in k else now[k] for k in now}
-    averaged = state.averaged.module.state_dict()
+    averaged = state.average.module.state_dict()
     for key, value in expected.items():
         torch.testing.assert_close(averaged[key], value)
     assert any("running_var" in key for key in expected)
-    assert not any(p.requires_grad for p in state.averaged.module.parameters())
+    assert not any(p.requires_grad for p in state.average.module.parameters())
 
 
-def lag(average: engine.MovingAverage, updates: int) -> float:
+def average_of(horizon, warmup=2):
+    return MovingAverage(torch.nn.Linear(1, 1), horizon, warmup)
+
+
+def lag(average: MovingAverage, updates: int) -> float:
     """How many updates behind a steadily rising weight its average is; decay / (1 − decay) in the end."""
     net = torch.nn.Linear(1, 1).double()
     average.module.double()
@@ -90,58 +106,55 @@ def lag(average: engine.MovingAverage, updates: int) -> float:
 
 
 def test_the_average_looks_back_over_its_horizon_in_the_end_and_over_all_before():
-    assert lag(engine.MovingAverage(torch.nn.Linear(1, 1), 0.9), 200) == pytest.approx(9, rel=1e-6)
-    early = engine.MovingAverage(torch.nn.Linear(1, 1), 0.99)
-    assert lag(early, 20) == pytest.approx(10)  # the mean of 0 to 20
-    assert lag(engine.MovingAverage(torch.nn.Linear(1, 1), 0.99, warmup=10), 200) < 20  # a tenth of the run so far
+    assert lag(average_of(10), 200) == pytest.approx(9, rel=1e-6)
+    assert lag(average_of(500), 20) == pytest.approx(10)  # a decay of 0.99: the mean of 0 to 20
+    assert lag(average_of(500, warmup=10), 200) < 20  # a tenth of the run so far
 
 
 @pytest.mark.parametrize("horizon", [1, 2, 3, 5, 8, 15, 24])
 def test_a_horizon_of_k_epochs_is_reached_within_the_first_k(horizon):
     """As DavidNet runs it: 24 epochs of 98 steps. Larger horizons look further back in the end."""
-    every, decay = engine.ema_settings(horizon * 98)
-    updates = 98 * horizon // every
-    average = engine.MovingAverage(torch.nn.Linear(1, 1), decay)
+    average = average_of(horizon * 98)
+    updates = 98 * horizon // average.every
     average.updates = updates - 1  # of the last update within these epochs
-    assert average.present_decay == decay
+    assert average.present_decay == average.decay
     average.updates = updates // 2
-    assert average.present_decay < decay
-    slow = engine.MovingAverage(torch.nn.Linear(1, 1), decay, warmup=10)
-    slow.updates = 24 * 98 // every - 1
-    assert (slow.present_decay == decay) == (horizon <= 2)  # with a warm-up of 10, longer ones are never reached
+    assert average.present_decay < average.decay
+    slow = average_of(horizon * 98, warmup=10)
+    slow.updates = 24 * 98 // slow.every - 1
+    assert (slow.present_decay == slow.decay) == (horizon <= 2)  # with a warm-up of 10, longer ones are never reached
 
 
 def test_horizons_differ_in_what_they_average():
     """Three horizons that once gave the same average, since none was reached in 24 epochs."""
     ends = []
     for horizon in (3, 5, 15):
-        every, decay = engine.ema_settings(horizon * 98)
-        ends.append(every * lag(engine.MovingAverage(torch.nn.Linear(1, 1), decay), 24 * 98 // every) / 98)
+        average = average_of(horizon * 98)
+        ends.append(average.every * lag(average, 24 * 98 // average.every) / 98)
     assert ends == pytest.approx([2.95, 4.90, 10.86], abs=0.01)  # epochs; the last one has only begun to forget
 
 
-@pytest.mark.parametrize(
-    "horizon, settings", [(500, (5, 0.99)), (50, (5, 0.9)), (49, (1, 1 - 1 / 49)), (0.5, (1, 0.0))]
-)
-def test_the_average_s_horizon(horizon, settings):
-    assert engine.ema_settings(horizon) == pytest.approx(settings)
+@pytest.mark.parametrize("horizon, every, decay", [(500, 5, 0.99), (50, 5, 0.9), (49, 1, 1 - 1 / 49), (0.5, 1, 0.0)])
+def test_the_average_s_horizon(horizon, every, decay):
+    average = average_of(horizon)
+    assert average.every == every and average.decay == pytest.approx(decay)
 
 
 def test_decay_can_spare_norms_and_biases(small_recipe):
     net = models.davidnet(width=8)
-    both = engine.make_optimizer(net, dataclasses.replace(small_recipe, decay_norm_and_bias=False)).param_groups
+    both = optim.make_optimizer(net, dataclasses.replace(small_recipe, decay_norm_and_bias=False)).param_groups
     assert [group["weight_decay"] for group in both] == [small_recipe.weight_decay, 0.0]
     assert all(p.ndim == 1 for p in both[1]["params"]) and all(p.ndim > 1 for p in both[0]["params"])
     assert sum(len(g["params"]) for g in both) == len(list(net.parameters()))
-    assert len(engine.make_optimizer(net, small_recipe).param_groups) == 1
+    assert len(optim.make_optimizer(net, small_recipe).param_groups) == 1
 
 
 def test_a_plateau_cuts_the_rate_when_the_watched_loss_stalls():
     recipe = dataclasses.replace(recipes.get("resnet18-plateau"), width=8, patience=1, factor=0.5, max_lr=0.1)
     state, rates = state_of(recipe), []
     for loss in (1.0, 0.9, 0.95, 0.95, 0.8, 0.8, 0.8):  # best .9; two bad → cut; best .8; two bad → cut
-        state.after_epoch(loss)
-        rates.append(state.lr)
+        state.plateau.step(loss)
+        rates.append(state.optimizer.param_groups[0]["lr"])
     assert rates == [0.1, 0.1, 0.1, 0.05, 0.05, 0.05, 0.025]
 
 
@@ -169,15 +182,14 @@ def test_a_loss_that_is_not_a_number_ends_the_run_with_advice(small_recipe, tiny
     state = state_of(small_recipe, len(loader))
     with torch.no_grad():
         state.model.head.weight.fill_(float("inf"))
-    bar = EpochBar(1, 3, len(loader), hidden=True)
-    with pytest.raises(engine.TrainingDiverged, match="the loss became nan by step 5, at a learning rate of .*max_lr"):
-        train_epoch(state, loader.epoch(0), Normalize(tiny.mean, tiny.std, FP32), small_recipe, bar)
+    with pytest.raises(TrainingDiverged, match="the loss became nan by step 5, at a learning rate of .*max_lr"):
+        train_epoch(state, setting_of(small_recipe, tiny), loader, 0)
 
 
 def test_evaluation_weighs_by_images_whatever_the_batches(tiny, monkeypatch):
     torch.manual_seed(0)
     net, normalize = models.davidnet(width=8), Normalize(tiny.mean, tiny.std, FP32)
-    monkeypatch.setattr(engine, "eval_batches", lambda split: eval_batches(split, 7))  # 60 images: the last has 4
+    monkeypatch.setattr(data, "eval_batches", lambda split: eval_batches(split, 7))  # 60 images: the last has 4
     logits = predict(net, tiny.test, normalize)
     labels = torch.tensor(tiny.test.labels)
     with torch.no_grad():
@@ -186,26 +198,6 @@ def test_evaluation_weighs_by_images_whatever_the_batches(tiny, monkeypatch):
     loss, accuracy = evaluate(net, tiny.test, normalize, logit_scale=0.5)
     assert loss == pytest.approx(F.cross_entropy(whole * 0.5, labels).item(), rel=1e-4)
     assert accuracy == pytest.approx((whole.argmax(1) == labels).float().mean().item())
-
-
-def test_measuring_says_which_images_were_right(tiny):
-    torch.manual_seed(0)
-    net, normalize = models.davidnet(width=8), Normalize(tiny.mean, tiny.std, FP32)
-    scores = engine.measure(net, tiny.test, normalize)
-    expected = [int(row.argmax()) == label for row, label in zip(predict(net, tiny.test, normalize), tiny.test.labels)]
-    assert scores.right.dtype == torch.bool and scores.right.tolist() == expected
-    assert scores.accuracy == sum(expected) / len(tiny.test) and scores[:2] == evaluate(net, tiny.test, normalize)
-
-
-def test_a_state_keeps_right_answers_from_its_first_epoch(small_recipe):
-    state, answers = state_of(small_recipe), torch.tensor([True, False])
-    state.load_state_dict(state.state_dict())  # before the first epoch
-    state.test_right.append(answers)
-    state.history.append({"epoch": 1})
-    again = state_of(small_recipe)
-    again.load_state_dict(state.state_dict())
-    again.test_right.append(~answers)
-    assert torch.stack(again.test_right).tolist() == [[True, False], [False, True]]
 
 
 def test_evaluation_gives_back_mode_and_buffers_even_after_an_error(tiny):
@@ -222,10 +214,9 @@ def test_evaluation_gives_back_mode_and_buffers_even_after_an_error(tiny):
 
 def test_a_long_average_moves_on_every_few_steps(small_recipe):
     state = state_of(dataclasses.replace(small_recipe, ema_epochs=10.0), steps_per_epoch=5)  # a horizon of 50 steps
-    assert engine.ema_settings(50) == (5, 0.9)
-    for _ in range(12):
-        state.after_step()
-    assert state.averaged.updates == 2
+    for steps in range(1, 13):
+        state.average.after_step(state.model, steps)
+    assert state.average.updates == 2
 
 
 def test_running_means_weigh_by_samples():
@@ -237,27 +228,38 @@ def test_running_means_weigh_by_samples():
 
 def test_the_bar_reads_the_device_at_most_once_a_second(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("helpers.training.progress.time.monotonic", lambda: now[0])
-    bar, reads = EpochBar(1, 1, 100, hidden=True), 0
-    means = RunningMeans("cpu")
-    means.add(torch.tensor(1.0), torch.eye(10)[[0]], torch.tensor([0]))
+    bar = progress_bar(0, 1, 100, hidden=False)
+    monkeypatch.setattr(bar, "_time", lambda: now[0])
+    bar.last_print_t = bar.start_t = 0.0
+    reads = 0
     for _ in range(100):
         now[0] += 0.1
-        reads += bar.advance(means, 0.1) is not None
-    assert 9 <= reads <= 10
+        reads += bool(bar.update())
+    bar.close()
+    assert 5 <= reads <= 10
 
 
-def test_an_epoch_trains_with_kernels_that_repeat(small_recipe):
-    seen = []
+def test_batch_jobs_let_the_bar_refresh_more_rarely(monkeypatch):
+    monkeypatch.setenv("TQDM_MININTERVAL", "60")
+    assert progress_bar(0, 1, 100, hidden=False).mininterval == 60
+    monkeypatch.setenv("TQDM_MININTERVAL", "0.1")
+    assert progress_bar(0, 1, 100, hidden=False).mininterval == 1
 
-    def batches():
-        for seed in range(2):
-            seen.append(torch.backends.cudnn.deterministic)
-            yield torch.zeros(8, 32, 32, 3, dtype=torch.uint8), batch(8, seed)[1]
 
-    normalize, bar = Normalize((0.5,) * 3, (0.2,) * 3, FP32), EpochBar(1, 1, 2, hidden=True)
-    train_epoch(state_of(small_recipe), batches(), normalize, small_recipe, bar)
-    assert seen == [True, True] and not torch.backends.cudnn.deterministic
+class Watched(TrainLoader):
+    """Batches that note whether kernels repeat while they are used."""
+
+    def epoch(self, epoch):
+        self.seen = []
+        for made in super().epoch(epoch):
+            self.seen.append(torch.backends.cudnn.deterministic)
+            yield made
+
+
+def test_an_epoch_trains_with_kernels_that_repeat(small_recipe, tiny):
+    loader = Watched(tiny.test, [], tiny.mean, 30)
+    train_epoch(state_of(small_recipe), setting_of(small_recipe, tiny), loader, 0)
+    assert loader.seen == [True, True] and not torch.backends.cudnn.deterministic
 
 
 def test_an_epoch_s_line_says_what_was_measured():
@@ -280,7 +282,7 @@ def test_a_first_step_that_the_scaler_skips_leaves_no_trace_in_fused_sgd(small_r
     weights, scalers = [torch.nn.Linear(40, 30) for _ in range(2)], [torch.amp.GradScaler("cpu") for _ in range(2)]
     weights[1].load_state_dict(weights[0].state_dict())
     plain, fused = (torch.optim.SGD(w.parameters(), 0.1, momentum=0.9, fused=f) for w, f in zip(weights, (None, True)))
-    engine.start_momentum(fused)
+    optim.start_momentum(fused)
     for factor in (float("inf"), 1.0, 2.0):
         for layer, scaler, optimizer in zip(weights, scalers, (plain, fused)):
             scaler.scale(layer(torch.ones(3, 40)).sum() * factor).backward()
@@ -293,23 +295,19 @@ def test_a_first_step_that_the_scaler_skips_leaves_no_trace_in_fused_sgd(small_r
 
 def test_a_resumed_optimizer_is_fused_where_this_device_wants_it(small_recipe):
     states = [state_of(small_recipe) for _ in range(2)]
-    saved = states[0].state_dict()
+    states[0].history.append({"epoch": 1})
+    saved = states[0].saved()
     for group in saved["optimizer"]["param_groups"]:
         group["fused"] = True  # as from a run that began on CUDA
-    states[1].load_state_dict(saved)
+    states[1].restore(saved)
     assert {group["fused"] for group in states[1].optimizer.param_groups} == {None}
 
 
-def test_resumed_momenta_lie_in_memory_as_their_weights_do(small_recipe):
-    """A fused step on CUDA refuses others, such as those of a narrow net that a CPU began."""
+def test_momenta_begin_at_zero_in_the_layout_of_their_weights(small_recipe):
+    """A fused step on CUDA refuses others, and a skipped first step would leave them unset."""
     recipe = dataclasses.replace(small_recipe, width=16)
-    states = [TrainState(recipe, 10, 5, Compute("cpu", "fp32", layout)) for layout in (CONTIGUOUS, CHANNELS_LAST)]
-    engine.start_momentum(states[0].optimizer)
-    for weight, state in states[0].optimizer.state.items():
-        state["momentum_buffer"].copy_(torch.randn_like(weight))
-    states[1].load_state_dict(states[0].state_dict())
-    assert not states[1].model.layer2[0].weight.is_contiguous()
-    kept = [state["momentum_buffer"] for state in states[0].optimizer.state.values()]
-    for before, (weight, after) in zip(kept, states[1].optimizer.state.items(), strict=True):
-        assert torch.equal(before, after["momentum_buffer"]) and before.any()
-        assert after["momentum_buffer"].stride() == weight.stride() and not after["momentum_buffer"].requires_grad
+    state = state_of(recipe, compute=Compute("cpu", "fp32", CHANNELS_LAST))
+    assert not state.model.layer2[0].weight.is_contiguous()
+    for weight in state.model.parameters():
+        momentum = state.optimizer.state[weight]["momentum_buffer"]
+        assert not momentum.any() and momentum.stride() == weight.stride()

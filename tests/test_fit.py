@@ -1,7 +1,9 @@
 import dataclasses
 import json
+import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -10,31 +12,31 @@ import pytest
 import torch
 from conftest import PYTHON, small
 
-from helpers import models, recipes, training
-from helpers.data import datasets
-from helpers.data.device_batches import DeviceLoader
-from helpers.data.loaders import Normalize, TrainLoader
+from helpers import devices, models, recipes, training
+from helpers.data import Normalize
 from helpers.devices import Compute
+from helpers.files import write_atomic
+from helpers.training import Run, Setting, State, finished_runs, fit, run_directory, run_of, store
 from helpers.training import __main__ as command_line
-from helpers.training import engine, fit, runs
+
+story = sys.modules["helpers.training.fit"]  # the module; the package's `fit` is its function
 
 TRAIN = """
 import sys, time; sys.path.insert(0, {tests!r})
 from conftest import small, tiny_data
-from helpers import runs, training
-written = runs.RunDirectory.write_checkpoint
-def write_and_wait(run, state, *name):
-    written(run, state, *name)
-    if len(state["history"]) == {epochs}:
+from helpers import training
+def wait(run, saved, follow=training.Run.follow):
+    if len(saved["history"]) == {epochs}:
         time.sleep(600)
-runs.RunDirectory.write_checkpoint = write_and_wait
+    follow(run, saved)
+training.Run.follow = wait
 training.fit(small(), tiny_data(), profile="full", seed=3)
 """
 
 
 def weights(run):
     checkpoint = run.checkpoint()
-    averaged = {f"averaged.{k}": v for k, v in checkpoint["averaged"]["module"].items()}
+    averaged = {f"averaged.{k}": v for k, v in checkpoint["average"]["module"].items()}
     return {**checkpoint["model"], **averaged}
 
 
@@ -42,32 +44,31 @@ def equal(left, right):
     return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
 
 
-def stopped(*_):
-    raise KeyboardInterrupt
+def setting_of(recipe, dataset, compute=None):
+    return Setting(recipe, dataset, "full", 0, compute or devices.compute())
 
 
 def untimed(rows):
     return [{k: v for k, v in row.items() if k not in ("seconds", "date")} for row in rows]
 
 
-@pytest.fixture
-def trained(small_recipe, tiny, tmp_path):
+@pytest.fixture(scope="module")
+def trained(tiny, tmp_path_factory):
     """A run that nothing disturbed."""
-    root = tmp_path / "undisturbed"
-    fitted = fit(small_recipe, tiny, profile="full", seed=3, root=root, hidden=True)
-    return fitted, runs.run_of(fitted.record, root)
+    root = tmp_path_factory.mktemp("undisturbed")
+    fitted = fit(small(), tiny, profile="full", seed=3, root=root, hidden=True)
+    return fitted, run_of(fitted.record, root)
 
 
 def test_a_run_leaves_history_steps_record_and_checkpoint(trained, small_recipe):
     (model, history, record), run = trained
     assert sorted(p.name for p in run.path.iterdir()) == [
         ".lock",
+        "answers.npz",
         "checkpoint.pt",
         "history.csv",
         "record.json",
         "steps.csv",
-        "test_answers.npz",
-        "test_right.npy",
     ]
     assert [row["epoch"] for row in history] == [1, 2, 3] and run.history() == history
     assert [row["step"] for row in run.steps()] == list(range(15))
@@ -81,10 +82,10 @@ def test_a_run_leaves_history_steps_record_and_checkpoint(trained, small_recipe)
 
 def test_a_run_keeps_which_test_images_its_judged_weights_got_right(trained, tiny):
     (model, history, _), run = trained
-    right = run.test_right()
+    right = run.right_by_epoch()
     assert right.shape == (3, 60) and right.dtype == bool
     assert right.mean(1).tolist() == pytest.approx([row["ema_test_accuracy"] for row in history], abs=1e-12)
-    normalize = Normalize(tiny.mean, tiny.std, training.devices.compute().suited_to(8))
+    normalize = Normalize(tiny.mean, tiny.std, devices.compute().suited_to(8))
     assert (training.predict(model, tiny.test, normalize).argmax(1).numpy() == tiny.test.labels).tolist() == right[
         -1
     ].tolist()
@@ -92,33 +93,33 @@ def test_a_run_keeps_which_test_images_its_judged_weights_got_right(trained, tin
 
 def test_a_run_keeps_what_its_judged_weights_said_in_the_end(trained, tiny):
     (model, _, record), run = trained
-    said = run.test_answers()
+    said = run.answers()
     assert said.accuracy == record["test_accuracy"]
-    np.testing.assert_array_equal(said.right, run.test_right()[-1])
+    np.testing.assert_array_equal(said.right, run.right_by_epoch()[-1])
     np.testing.assert_array_equal(said.labels, tiny.test.labels)
     assert 0.0999 < said.confidence.min() <= said.confidence.max() <= 1  # of ten classes the likeliest
 
 
 def test_a_run_without_an_average_is_judged_by_its_raw_weights(small_recipe, tiny):
     fitted = fit(dataclasses.replace(small_recipe, ema_epochs=0.0), tiny, profile="full", hidden=True)
-    right = runs.run_of(fitted.record).test_right()
+    right = run_of(fitted.record).right_by_epoch()
     assert right.mean(1).tolist() == pytest.approx([row["test_accuracy"] for row in fitted.history], abs=1e-12)
 
 
 def test_the_returned_net_has_the_recorded_accuracy_and_the_loss_s_scale(trained, tiny):
     (model, _, record), run = trained
-    normalize = Normalize(tiny.mean, tiny.std, training.devices.compute().suited_to(8))
+    normalize = Normalize(tiny.mean, tiny.std, devices.compute().suited_to(8))
     loss, accuracy = training.evaluate(model, tiny.test, normalize)
     assert accuracy == record["test_accuracy"] and loss == pytest.approx(record["test_loss"], rel=1e-2)
-    stored = run.checkpoint()["averaged"]["module"]["head.weight"]
+    stored = run.checkpoint()["average"]["module"]["head.weight"]
     assert torch.equal(model.head.weight, stored / 8)
 
 
 def test_same_seed_same_weights_other_seed_other_weights(trained, small_recipe, tiny, tmp_path):
     again = fit(small_recipe, tiny, profile="full", seed=3, root=tmp_path / "again", hidden=True)
-    assert equal(weights(trained[1]), weights(runs.run_of(again.record, tmp_path / "again")))
+    assert equal(weights(trained[1]), weights(run_of(again.record, tmp_path / "again")))
     other = fit(small_recipe, tiny, profile="full", seed=4, root=tmp_path / "again", hidden=True)
-    assert not equal(weights(trained[1]), weights(runs.run_of(other.record, tmp_path / "again")))
+    assert not equal(weights(trained[1]), weights(run_of(other.record, tmp_path / "again")))
 
 
 def test_the_caller_s_generator_is_left_alone(small_recipe, tiny):
@@ -129,10 +130,10 @@ def test_the_caller_s_generator_is_left_alone(small_recipe, tiny):
         assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("epochs", [1, 2])
-def test_killed_by_the_system_a_run_continues_bit_for_bit(epochs, trained, small_recipe, tiny):
+def test_killed_by_the_system_a_run_continues_bit_for_bit(trained, small_recipe, tiny):
+    epochs = 2
     fitted, undisturbed = trained
-    run = runs.run_directory("shapes10", "full", "small", 3)
+    run = run_directory("shapes10", "full", "small", 3)
     script = TRAIN.format(tests=str(Path(__file__).parent), epochs=epochs)
     process = subprocess.Popen([PYTHON, "-c", script], stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 600
@@ -145,128 +146,108 @@ def test_killed_by_the_system_a_run_continues_bit_for_bit(epochs, trained, small
     again = fit(small_recipe, tiny, profile="full", seed=3, hidden=True)
     assert equal(weights(run), weights(undisturbed))
     assert untimed(again.history) == untimed(fitted.history) and run.steps() == undisturbed.steps()
-    assert (run.test_right() == undisturbed.test_right()).all()
+    assert (run.right_by_epoch() == undisturbed.right_by_epoch()).all()
     assert untimed([again.record]) == untimed([fitted.record])
 
 
-def stop_after_an_epoch(recipe, data, monkeypatch, **settings):
-    """Train one epoch, leave the checkpoint, and stop."""
-    written = runs.RunDirectory.write_checkpoint
+def stop_at(name, time, monkeypatch):
+    """Stop the training when it is about to replace a file for the so-manieth time."""
+    replacing, seen = store.replacing, []
 
-    def write_and_stop(self, state, *name):
-        written(self, state, *name)
-        raise KeyboardInterrupt
+    def stopping(path):
+        seen.append(path.name)
+        if seen.count(name) == time and path.name == name:
+            raise KeyboardInterrupt
+        return replacing(path)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(runs.RunDirectory, "write_checkpoint", write_and_stop)
-        with pytest.raises(KeyboardInterrupt):
-            fit(recipe, data, profile="full", hidden=True, **settings)
+    monkeypatch.setattr(store, "replacing", stopping)
+    monkeypatch.setattr(store, "write_atomic", lambda path, text: stopping(path) and write_atomic(path, text))
 
 
 @pytest.mark.parametrize("path, other", [("albumentations", "device"), ("device", "albumentations")])
 def test_a_run_keeps_the_loader_it_began_with(path, other, small_recipe, tiny, monkeypatch, tmp_path):
     """As when a run that began on a GPU goes on without one."""
-    monkeypatch.setenv("HELPERS_LOADER", path)
-    undisturbed = fit(small_recipe, tiny, profile="full", root=tmp_path / "undisturbed", hidden=True)
-    stop_after_an_epoch(small_recipe, tiny, monkeypatch)
-    monkeypatch.setenv("HELPERS_LOADER", other)
-    again = fit(small_recipe, tiny, profile="full", hidden=True)
+    begun, later = (devices.compute(loader=name) for name in (path, other))
+    undisturbed = fit(small_recipe, tiny, profile="full", root=tmp_path / "undisturbed", compute=begun, hidden=True)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_at("checkpoint.pt", 2, patch)
+        fit(small_recipe, tiny, profile="full", compute=begun, hidden=True)
+    again = fit(small_recipe, tiny, profile="full", compute=later, hidden=True)
     assert again.record["loader"] == undisturbed.record["loader"] == path
     assert equal(again.model.state_dict(), undisturbed.model.state_dict())
-    anew = fit(small_recipe, tiny, profile="full", root=tmp_path / "other", hidden=True)
+    anew = fit(small_recipe, tiny, profile="full", root=tmp_path / "other", compute=later, hidden=True)
     assert anew.record["loader"] == other and not equal(anew.model.state_dict(), again.model.state_dict())
 
 
-def test_a_setting_s_loader_follows_the_environment(small_recipe, tiny, monkeypatch):
-    setting = training.Setting.of(small_recipe, tiny, "full", 0)
-    assert type(setting.train_loader(tiny.train)) is TrainLoader and setting.loader_path == "albumentations"
-    monkeypatch.setenv("HELPERS_LOADER", "device")
-    assert type(setting.train_loader(tiny.train)) is DeviceLoader and setting.loader_path == "device"
+def plateau_recipe(**changes):
+    """A ResNet18 of width 8 that holds out 50 of 150 images."""
+    cut = {"name": "plateau", "width": 8, "batch_size": 50, "epochs": 2, "holdout": 50}
+    return dataclasses.replace(recipes.get("resnet18-plateau"), **cut, **changes)
 
 
 def test_the_best_weights_survive_a_stop_before_they_are_written(tiny, monkeypatch):
-    recipe = dataclasses.replace(
-        recipes.get("resnet18-plateau"), name="plateau", width=8, batch_size=50, epochs=2, holdout=50, max_lr=0.01
-    )
-    original = runs.RunDirectory.write_checkpoint
-
-    def stop_before_best(self, state, name="checkpoint.pt"):
-        if name == "best.pt":
-            raise KeyboardInterrupt
-        original(self, state, name)
-
-    monkeypatch.setattr(runs.RunDirectory, "write_checkpoint", stop_before_best)
-    with pytest.raises(KeyboardInterrupt):
+    recipe = plateau_recipe(max_lr=0.01)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_at("best.pt", 1, patch)
         fit(recipe, tiny, profile="full", hidden=True)
-    monkeypatch.setattr(runs.RunDirectory, "write_checkpoint", original)
     fitted = fit(recipe, tiny, profile="full", hidden=True)
     losses = [row["val_loss"] for row in fitted.history]
-    best = torch.load(runs.run_of(fitted.record).path / "best.pt", weights_only=True)
+    best = torch.load(run_of(fitted.record).path / "best.pt", weights_only=True)
     assert best["epoch"] == 1 + losses.index(min(losses))
 
 
-def test_a_run_begun_without_a_gradient_scaler_continues_with_one(small_recipe, tiny, monkeypatch):
-    """As when a T4 takes over from a machine that computes in bf16."""
-    monkeypatch.setattr(runs.RunDirectory, "write_history", stopped)
-    with pytest.raises(KeyboardInterrupt):
+@pytest.mark.parametrize("before, after", [("fp32", "fp16"), ("fp16", "fp32")])
+def test_a_run_goes_on_with_or_without_a_gradient_scaler(before, after, small_recipe, tiny):
+    """As when a T4 takes over from a machine that computes in bf16, or hands over to it."""
+    states = [State(setting_of(small_recipe, tiny, Compute("cpu", form)), 5) for form in (before, after)]
+    states[0].history.append({"epoch": 1})
+    states[1].restore(states[0].saved())
+    assert states[1].scaler.is_enabled() == (after == "fp16") and len(states[1].history) == 1
+
+
+def test_the_record_names_every_device_and_commit_that_trained_a_run(small_recipe, tiny, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(store, "commit", lambda: "first")
+        stop_at("checkpoint.pt", 2, patch)
         fit(small_recipe, tiny, profile="full", compute=Compute("cpu", "fp32"), hidden=True)
-    state = engine.TrainState(small_recipe, 10, 5, Compute("cpu", "fp32"))
-    state.scaler = torch.amp.GradScaler("cpu")
-    state.load_state_dict(runs.run_directory("shapes10", "full", "small", 0).checkpoint())
-    assert state.scaler.is_enabled() and len(state.history) == 1
-
-
-def test_the_record_names_every_device_and_commit_that_trained_a_run(small_recipe, tiny, monkeypatch, own_runs):
-    monkeypatch.setattr(runs, "_commit", lambda: "first")
-    monkeypatch.setattr(runs.RunDirectory, "write_history", stopped)
-    with pytest.raises(KeyboardInterrupt):
-        fit(small_recipe, tiny, profile="full", root=own_runs, compute=Compute("cpu", "fp32"), hidden=True)
-    monkeypatch.undo()
-    found_at_the_start = iter(["second", "edited while it ran"])
-    monkeypatch.setattr(runs, "_commit", lambda: next(found_at_the_start))
-    fitted = fit(small_recipe, tiny, profile="full", root=own_runs, compute=Compute("cpu", "bf16"), hidden=True)
+    monkeypatch.setattr(store, "commit", lambda: "second")
+    fitted = fit(small_recipe, tiny, profile="full", compute=Compute("cpu", "bf16"), hidden=True)
     first, then, second = fitted.record["device"].rpartition(", then ")
     assert first.endswith("fp32") and then and second.endswith("bf16")
     assert fitted.record["commit"] == "first, then second"
 
 
 def test_a_net_that_breaks_in_its_last_step_is_no_success(small_recipe, tiny, monkeypatch):
-    def break_after_the_epoch(state, *arguments):
-        result = engine.train_epoch(state, *arguments)
+    def break_after_the_epoch(state, *arguments, train_epoch=story.train_epoch):
+        row = train_epoch(state, *arguments)
         with torch.no_grad():
             state.model.head.weight.fill_(float("nan"))
-        return result
+        return row
 
-    monkeypatch.setattr(training, "train_epoch", break_after_the_epoch)
+    monkeypatch.setattr(story, "train_epoch", break_after_the_epoch)
     with pytest.raises(training.TrainingDiverged, match="the loss became nan by step 5"):
         fit(small_recipe, tiny, profile="full", hidden=True)
-    assert runs.run_directory("shapes10", "full", "small", 0).checkpoint() is None
+    assert run_directory("shapes10", "full", "small", 0).checkpoint() is None
 
 
 @pytest.mark.parametrize(
-    "moment", ["write_checkpoint", "write_history", "write_steps", "write_test_right", "write_record"]
+    "name, time", [("checkpoint.pt", 2), ("history.csv", 2), ("steps.csv", 2), ("answers.npz", 1), ("record.json", 1)]
 )
-def test_stopped_between_any_two_files_a_run_continues_bit_for_bit(moment, trained, small_recipe, tiny, monkeypatch):
-    original, calls = getattr(runs.RunDirectory, moment), []
-
-    def stop_once(self, *arguments):
-        calls.append(moment)
-        if len(calls) == (1 if moment == "write_record" else 2):
-            raise KeyboardInterrupt
-        return original(self, *arguments)
-
-    monkeypatch.setattr(runs.RunDirectory, moment, stop_once)
-    with pytest.raises(KeyboardInterrupt):
+def test_stopped_between_any_two_files_a_run_continues_bit_for_bit(
+    name, time, trained, small_recipe, tiny, monkeypatch
+):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_at(name, time, patch)
         fit(small_recipe, tiny, profile="full", seed=3, hidden=True)
     again = fit(small_recipe, tiny, profile="full", seed=3, hidden=True)
-    run = runs.run_of(again.record)
+    run = run_of(again.record)
     assert equal(weights(run), weights(trained[1])) and untimed(run.history()) == untimed(trained[0].history)
-    assert run.steps() == trained[1].steps() and (run.test_right() == trained[1].test_right()).all()
+    assert run.steps() == trained[1].steps() and (run.right_by_epoch() == trained[1].right_by_epoch()).all()
 
 
 def test_a_finished_run_is_not_trained_again_and_needs_no_writing(trained, small_recipe, tiny, monkeypatch, capsys):
     fitted, run = trained
-    monkeypatch.setattr(runs.RunDirectory, "lock", None)
+    monkeypatch.setattr(Run, "lock", None)
     again = fit(small_recipe, tiny, profile="full", seed=3, root=run.path.parents[3])
     assert again.history == fitted.history and again.record == run.record()
     assert equal(again.model.state_dict(), fitted.model.state_dict())
@@ -274,42 +255,42 @@ def test_a_finished_run_is_not_trained_again_and_needs_no_writing(trained, small
     assert shown.count("epoch ") == 3 and "trained before" in shown
 
 
-def test_a_run_is_never_mixed_with_another_configuration(trained, small_recipe, tiny):
+def test_a_run_is_never_mixed_with_another_configuration(trained, small_recipe, tiny, tmp_path):
     root = trained[1].path.parents[3]
     changed = dataclasses.replace(small_recipe, max_lr=0.2)
     with pytest.raises(ValueError, match=r"another configuration \(max_lr was 0.1, is 0.2\).*an override"):
         fit(changed, tiny, profile="full", seed=3, root=root, hidden=True)
     with pytest.raises(ValueError, match="n_train was 150, is 120"):
         fit(small_recipe, tiny.subset(120, None), profile="full", seed=3, root=root, hidden=True)
-    (trained[1].path / "record.json").unlink()  # unfinished runs are guarded as well
+    shutil.copytree(root, tmp_path / "copy")
+    next((tmp_path / "copy").rglob("record.json")).unlink()  # unfinished runs are guarded as well
     with pytest.raises(ValueError, match="max_lr was 0.1, is 0.2"):
-        fit(changed, tiny, profile="full", seed=3, root=root, hidden=True)
+        fit(changed, tiny, profile="full", seed=3, root=tmp_path / "copy", hidden=True)
 
 
 def test_a_plateau_holds_out_images_decides_by_them_and_keeps_the_best(tiny):
-    recipe = dataclasses.replace(
-        recipes.get("resnet18-plateau"), name="plateau", width=8, batch_size=50, epochs=3, holdout=50, patience=0
-    )
+    recipe = dataclasses.replace(plateau_recipe(patience=0), epochs=3)
     fitted = fit(recipe, tiny, profile="full", hidden=True)
     losses = [row["val_loss"] for row in fitted.history]
     cut = losses[1] >= losses[0] * (1 - 1e-4)  # patience 0: an epoch that is not better cuts the next one's rate
     assert [row["lr"] for row in fitted.history] == [0.1, 0.1, 0.1 * recipe.factor if cut else 0.1]
     best_epoch = 1 + min(range(3), key=losses.__getitem__)
-    saved = torch.load(runs.run_of(fitted.record).path / "best.pt", weights_only=True)
+    saved = torch.load(run_of(fitted.record).path / "best.pt", weights_only=True)
     assert saved["epoch"] == best_epoch and fitted.record["decides_on"] == "validation"
     assert fitted.record["weights"] == "raw" and fitted.record["val_accuracy"] == fitted.history[-1]["val_accuracy"]
     models.build("resnet18", 10, 8).load_state_dict(saved["model"])
 
 
 def test_the_plateau_sees_the_loss_it_claims_to_watch(tiny, monkeypatch):
-    seen, steps, step = [], [], engine.train_step
-    monkeypatch.setattr(engine.TrainState, "after_epoch", lambda self, loss: seen.append(loss))
+    seen, steps = [], []
+    step = story.ReduceLROnPlateau.step
+    monkeypatch.setattr(story.ReduceLROnPlateau, "step", lambda self, loss: seen.append(loss) or step(self, loss))
 
-    def noted(state, images, labels, *rest):
-        steps.append((step(state, images, labels, *rest), len(labels)))
+    def noted(state, images, labels, *rest, train_step=story.train_step):
+        steps.append((train_step(state, images, labels, *rest), len(labels)))
         return steps[-1][0]
 
-    monkeypatch.setattr(engine, "train_step", noted)
+    monkeypatch.setattr(story, "train_step", noted)
     base = dataclasses.replace(recipes.get("resnet18-plateau"), width=8, batch_size=40, epochs=1, holdout=50)
     found = [
         fit(dataclasses.replace(base, name=f"w-{watched[0]}", watches=watched), tiny, profile="full", hidden=True)
@@ -324,8 +305,7 @@ def test_the_plateau_sees_the_loss_it_claims_to_watch(tiny, monkeypatch):
 
 def test_training_never_sees_held_out_images(tiny):
     recipe = dataclasses.replace(recipes.get("resnet18-plateau"), holdout=50)
-    setting = training.Setting(recipe, tiny, "full", 0, training.devices.compute())
-    splits = setting.splits()
+    splits = setting_of(recipe, tiny).splits()
     assert (len(splits["train"]), len(splits["val"]), len(splits["test"])) == (100, 50, 60)
     kept = {image.tobytes() for image in splits["train"].images}
     assert not kept & {image.tobytes() for image in splits["val"].images}
@@ -333,10 +313,7 @@ def test_training_never_sees_held_out_images(tiny):
 
 def test_half_normalises_by_a_half_and_per_image_by_what_many_copied(tiny):
     white = torch.full((1, 32, 32, 3), 255, dtype=torch.uint8)
-    half, copied = (
-        training.Setting(recipes.get(f"published-{name}"), tiny, "full", 0, training.devices.compute()).normalize(white)
-        for name in ("c", "d")
-    )
+    half, copied = (setting_of(recipes.get(f"published-{name}"), tiny).normalize(white) for name in ("c", "d"))
     assert torch.allclose(half, torch.ones(1, 3, 32, 32))
     expected = (1 - torch.tensor(tiny.mean)) / torch.tensor([0.2023, 0.1994, 0.2010])
     torch.testing.assert_close(copied[0, :, 0, 0], expected)
@@ -378,7 +355,7 @@ def test_the_command_line_trains(capsys):
     )
     shown = capsys.readouterr().out
     assert "davidnet-onecycle+epochs=1, seed 0: test accuracy" in shown and "epoch  1/1" in shown
-    assert len(runs.finished_runs()) == 1
+    assert len(finished_runs()) == 1
 
 
 def test_the_command_line_needs_no_notebook_libraries():
@@ -396,8 +373,7 @@ def test_the_command_line_needs_no_notebook_libraries():
 def test_real_cifar10_is_learned(cifar10, tmp_path):
     """600 images, five epochs: far above chance, on the data the series is about."""
     recipe = dataclasses.replace(recipes.get("davidnet-onecycle-plus"), name="real", width=16, batch_size=50, epochs=5)
-    data = datasets.Dataset.subset(cifar10, 600, 300)
-    fitted = fit(recipe, data, profile="full", root=tmp_path, hidden=True)
+    fitted = fit(recipe, cifar10.subset(600, 300), profile="full", root=tmp_path, hidden=True)
     assert fitted.record["test_accuracy"] > 0.2 and fitted.record["dataset"] == "cifar10"
 
 
