@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-MALLOC = {"trim_threshold": -1, "mmap_threshold": -3, "mmap_max": -4}  # options of glibc's mallopt, from malloc.h
+TRIM_THRESHOLD, MMAP_MAX = -1, -4  # options of glibc's mallopt, from malloc.h
 QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds of CPU time in each period, or "max"
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -93,25 +93,18 @@ def sent(tensor: torch.Tensor, device: str) -> torch.Tensor:
     return tensor.to(device, non_blocking=device == "cuda")
 
 
-def keep_memory(keep: bool = True) -> bool:
+def keep_memory() -> bool:
     """Let memory that was freed stay with the process, for its next use, instead of going back to the system.
 
     By default glibc returns every large block when it is freed, and the system clears its pages anew when it is taken
     again: 400,000 page faults in each step of DavidNet with 512 images, a fifth of its time. No result changes; the
-    process holds on to its peak. `keep=False` goes back to what glibc's own rules come to after some large blocks.
-    Returns whether the C library took it; only glibc does.
+    process holds on to its peak. Returns whether the C library took it; only glibc does.
     """
     try:
-        libc = ctypes.CDLL(None)
-        set_option = libc.mallopt
+        set_option = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
         return False
-    kept = {"mmap_max": 0, "trim_threshold": 2**31 - 1}
-    default = {"mmap_max": 65536, "mmap_threshold": 32 << 20, "trim_threshold": 64 << 20}
-    took = [set_option(MALLOC[name], value) for name, value in (kept if keep else default).items()]
-    if not keep:
-        libc.malloc_trim(0)
-    return all(took)
+    return all([set_option(MMAP_MAX, 0), set_option(TRIM_THRESHOLD, 2**31 - 1)])
 
 
 @contextlib.contextmanager

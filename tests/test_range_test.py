@@ -3,13 +3,13 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from helpers.training.settings import Setting
 
 from helpers import recipes
 from helpers.devices import Compute
 from helpers.rates import range_test
 from helpers.rates.rate_curves import Sweep
 from helpers.training import engine
+from helpers.training.settings import Setting
 
 
 @pytest.fixture(autouse=True)

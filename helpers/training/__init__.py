@@ -4,41 +4,8 @@
 """
 
 from helpers.training import schedules
-from helpers.training.answers import Answers
-from helpers.training.fit import (
-    Fitted,
-    Setting,
-    State,
-    TrainingDiverged,
-    evaluate,
-    fit,
-    predict,
-    recipe_loss,
-    train_epoch,
-    train_step,
-)
+from helpers.training.answers import Answers, of_logits
+from helpers.training.fit import Fitted, Setting, State, TrainingDiverged, evaluate, fit, predict
+from helpers.training.fit import recipe_loss, train_epoch, train_step
 from helpers.training.optim import MovingAverage, make_optimizer
 from helpers.training.store import Run, RunError, finished_runs, run_directory, run_of, runs_root
-
-__all__ = [
-    "Answers",
-    "Fitted",
-    "MovingAverage",
-    "Run",
-    "RunError",
-    "Setting",
-    "State",
-    "TrainingDiverged",
-    "evaluate",
-    "finished_runs",
-    "fit",
-    "make_optimizer",
-    "predict",
-    "recipe_loss",
-    "run_directory",
-    "run_of",
-    "runs_root",
-    "schedules",
-    "train_epoch",
-    "train_step",
-]

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 import numpy as np
 import pytorch_grad_cam as package
 import torch
-from helpers.training.speed import Work
 from table import Row, Scale, compare
 from torch import nn
 
 from helpers import devices, models
 from helpers.gradcam import maps as gradcam
+from helpers.training.speed import Work
 
 PACKAGE = {
     "gradcam": package.GradCAM,

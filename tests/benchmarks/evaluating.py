@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 
 import torch
-from helpers.training.speed import Work
 from steps import net_and_batch, recipes
 from table import Row, Scale, compare, random_images
 
 from helpers.data.loaders import Normalize, eval_batches
 from helpers.recipes import Recipe
 from helpers.training import engine
+from helpers.training.speed import Work
 
 HALF = (0.5, 0.5, 0.5)
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import cam
 import steps
 import torch
-from helpers.training.speed import Work
 from table import Scale
+
+from helpers.training.speed import Work
 
 STATUS = Path("/proc/self/status")
 

@@ -4,9 +4,6 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 
 import torch
-from helpers.training.engine import make_optimizer
-from helpers.training.settings import Setting
-from helpers.training.speed import Form, Work
 from table import Row, Scale, against, compare, random_data
 from torch.nn import functional as F
 
@@ -14,6 +11,9 @@ from helpers import devices, models
 from helpers.devices import Compute
 from helpers.recipes import RECIPES, Recipe
 from helpers.training import speed
+from helpers.training.engine import make_optimizer
+from helpers.training.settings import Setting
+from helpers.training.speed import Form, Work
 
 NAMES = ("davidnet-onecycle-plus", "resnet18-plateau")
 PLAIN, BARE, OURS, LOADER = "plain fp32 NCHW", "bare loop", "ours, the whole loop", "of that, our loader"
