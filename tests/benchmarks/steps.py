@@ -29,7 +29,7 @@ def measure(scale: Scale, yardsticks: Mapping[str, float]) -> list[Row]:
         amounts = {name: recipe.batch_size if name == PLAIN else images for name in works}
         what = f"Training step: {recipe.net}, batch {recipe.batch_size}, {scale.compute.describe()}"
         found = compare(what, works, scale.rounds, amounts, "image", memory_rules())
-        flop, precision = models.training_flops(recipe.net, recipe.width), scale.compute.precision
+        flop, precision = models.count_flops(recipe.net, recipe.width, backward=True), scale.compute.precision
         for row, name in zip(found, ("fp32", precision, precision)):
             rows.append(against(row, row.amount * flop, yardsticks, name))
         rows.append(found[-1])
