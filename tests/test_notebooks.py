@@ -1,6 +1,5 @@
 """The notebooks: each runs from anywhere, on either data set; as committed they keep the house rules."""
 
-import ast
 import os
 import re
 import statistics
@@ -83,33 +82,9 @@ def test_readme_links_and_figures_exist():
     assert targets and [t for t in targets if not (ROOT / t).exists()] == []
 
 
-def test_readme_lists_every_notebook_and_module():
+def test_readme_lists_every_notebook():
     text = (ROOT / "README.md").read_text()
     assert [n.name for n in SERIES.values() if f"notebooks/{n.path.name}" not in text] == []
-    modules = {path.stem for path in (ROOT / "helpers").glob("*.py")} - {"__init__"}
-    assert {name for name in modules if f"`{name}`" not in text} == set()
-
-
-def imported(path):
-    """Modules of the package that a file imports, by their first name."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module == "helpers":
-            yield from (name.name for name in node.names)
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("helpers."):
-            yield node.module.split(".")[1]
-
-
-def test_a_module_imports_only_what_stands_above_it_in_the_readme():
-    table = (ROOT / "README.md").read_text().split("stands above it:")[1]
-    rows = [re.findall(r"`(\w+)`", row) for row in re.findall(r"^\| (`[^|]+)\|", table, re.MULTILINE)]
-    place = {module: number for number, row in enumerate(rows) for module in row}
-    paths = [path for path in (ROOT / "helpers").rglob("*.py") if path.name != "__init__.py"]
-    pairs = {
-        (path.relative_to(ROOT / "helpers").parts[0].removesuffix(".py"), name)
-        for path in paths
-        for name in imported(path)
-    }
-    assert len(pairs) > 100 and sorted(pair for pair in pairs if place[pair[1]] > place[pair[0]]) == []
 
 
 def test_each_requirement_says_which_notebooks_use_it():
