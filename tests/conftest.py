@@ -26,7 +26,7 @@ from helpers.data.datasets import Dataset
 from helpers.figures import style
 from helpers.recipes import Recipe
 
-for name in ("HELPERS_LOADER", "HELPERS_PRECISION", "HELPERS_BAR_SECONDS", "CIFAR10_URL"):
+for name in ("HELPERS_PRECISION", "TQDM_MININTERVAL", "CIFAR10_URL"):
     os.environ.pop(name, None)  # tests choose for themselves
 
 # A busy machine is no failure; where CI is set, the same examples come every time

@@ -27,7 +27,7 @@ for i in tqdm(range(4), file=sys.stdout, mininterval=0):
     pass"""
 LOOK = """import json, os, helpers
 print(json.dumps({"cwd": os.getcwd(), "threads": os.environ["OMP_NUM_THREADS"], "runs": os.environ["RUNS_ROOT"],
-                  "bar": os.environ["HELPERS_BAR_SECONDS"], "values": [profile, sizes, flag]}))"""
+                  "bar": os.environ["TQDM_MININTERVAL"], "values": [profile, sizes, flag]}))"""
 
 
 def run(root, name, parameters=None, timeout=600.0, out=None):

@@ -179,8 +179,10 @@ def sources(notebook: Notebook) -> list[list[Any]]:
 
 def helpers_digest(folder: Path = HELPERS) -> str:
     """Digest of the helper modules that notebooks compute with."""
-    paths = sorted([*folder.glob("*.py"), *folder.glob("training/*.py")])
-    contents = {str(path.relative_to(folder)): path.read_text(encoding="utf-8") for path in paths}
+    paths = {path.relative_to(folder): path for path in sorted(folder.rglob("*.py"))}
+    contents = {
+        str(name): path.read_text(encoding="utf-8") for name, path in paths.items() if name.parts[0] != "regenerate"
+    }
     return digest([[name, text] for name, text in contents.items() if Path(name).stem not in NOT_COMPUTING])
 
 

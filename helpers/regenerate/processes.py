@@ -94,7 +94,7 @@ def environment(jobs: int, runs_root: Path) -> dict[str, str]:
     path = os.pathsep.join(filter(None, [str(REPO_ROOT), os.environ.get("PYTHONPATH")]))
     own = {
         **(divided if jobs > 1 else {}),  # alone, a notebook takes what torch and the caller think best
-        "HELPERS_BAR_SECONDS": BAR_SECONDS,
+        "TQDM_MININTERVAL": BAR_SECONDS,
         "NO_ALBUMENTATIONS_UPDATE": "1",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # else every kernel warns of frozen modules in the log
         "PYTHONPATH": path,
@@ -106,7 +106,7 @@ def environment(jobs: int, runs_root: Path) -> dict[str, str]:
 
 
 def uses(path: Path) -> dict[str, dict[str, Any]]:
-    """Training that a notebook took from the run store, as `runs.note_use` wrote it down: seconds and device by run."""
+    """Training that a notebook took from the run store, as `training.store.note_use` wrote it down: seconds and device by run."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     first: dict[str, dict[str, Any]] = {}
     for use in map(json.loads, lines):

@@ -53,18 +53,18 @@ class Training:
         Raises:
             NotebookError: the record is damaged.
         """
-        from helpers.training.runs import RunDirectory, RunError  # here, since it loads torch
+        from helpers.training import Run, RunError  # here, since it loads torch
 
         try:
-            return RunDirectory(self.folder).record()
+            return Run(self.folder).record()
         except RunError as error:
             raise NotebookError(str(error)) from error
 
     def seconds(self) -> float:
         """Its time so far, at the pace of the median epoch."""
-        from helpers.training.runs import RunDirectory, run_seconds
+        from helpers.training import Run, store
 
-        return run_seconds(RunDirectory(self.folder).history() or [])
+        return store.run_seconds(Run(self.folder).history() or [])
 
     def epochs_done(self) -> int:
         """Epochs in its history so far."""
@@ -151,13 +151,13 @@ def plan(names: Iterable[str], seeds: Iterable[int], settings: list[str], where:
         NotebookError: a finished run of that name was made by other settings than the recipe has now.
     """
     from helpers import recipes
-    from helpers.training import runs
+    from helpers.training import run_directory
 
     profile, tasks = recipes.resolve_profile(where.profile), []
     for seed in dict.fromkeys(seeds):
         for name, recipe in _chosen(names, settings).items():
             cut = recipes.under(recipe, profile)
-            folder = runs.run_directory(where.dataset, where.profile, recipe.name, seed, runs_root).path
+            folder = run_directory(where.dataset, where.profile, recipe.name, seed, runs_root).path
             item = Training(name, f"{recipe.name}, seed {seed}", seed, cut.epochs, folder)
             _check_same(item, cut)
             begun = f"after epoch {item.epochs_done()}" if item.epochs_done() else "not run yet"
