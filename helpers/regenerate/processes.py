@@ -106,7 +106,7 @@ def environment(jobs: int, runs_root: Path) -> dict[str, str]:
 
 
 def uses(path: Path) -> dict[str, dict[str, Any]]:
-    """Training that a notebook took from the run store, as `training.store.note_use` wrote it down: seconds and device by run."""
+    """Training that a notebook took from the run store, as `store.note_use` wrote it: seconds and device by run."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     first: dict[str, dict[str, Any]] = {}
     for use in map(json.loads, lines):
