@@ -1,10 +1,9 @@
-"""A whole training run: what is fixed, what changes, one step, one epoch, and all of them, kept and taken up again."""
+"""A whole training run: what changes, one step, one epoch, and all of them, kept and taken up again."""
 
 import dataclasses
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,16 +13,15 @@ from torch import nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from helpers import data, devices, files, models, recipes
+from helpers import data, devices, models
 from helpers.data import Dataset, DeviceLoader, Images, Normalize, TrainLoader
 from helpers.devices import Compute
 from helpers.recipes import Recipe
 from helpers.training import answers, optim, schedules, store
 from helpers.training.progress import RunningMeans, epoch_line, progress_bar, rate, say
+from helpers.training.setting import Setting
 from helpers.training.store import Run, RunError
 
-HALF = (0.5, 0.5, 0.5)
-PER_IMAGE = (0.2023, 0.1994, 0.2010)  # CIFAR-10's deviation within an image, on average
 EPOCHS_PER_SEED = 1000  # seeds of epochs: those of run seed 1 begin at 1000
 
 
@@ -39,68 +37,6 @@ class Fitted(NamedTuple):
     model: nn.Module
     history: list[dict[str, Any]]  # one dict per epoch; accuracies in [0, 1], `lr` the rate of the epoch's last step
     record: dict[str, Any]  # as in record.json
-
-
-@dataclass(frozen=True)
-class Setting:
-    """All that is fixed during a run: what is trained, on what, and how the arithmetic is done."""
-
-    recipe: Recipe  # as it runs: cut to the profile
-    dataset: Dataset
-    profile: str
-    seed: int
-    compute: Compute
-
-    @classmethod
-    def of(
-        cls,
-        recipe: Recipe | str,
-        dataset: Dataset | str = "auto",
-        profile: str = "auto",
-        seed: int = 0,
-        compute: Compute | None = None,
-    ) -> "Setting":
-        """Look up names, and cut recipe and data set to the profile."""
-        compute = compute or devices.compute()
-        size = recipes.resolve_profile(profile, compute)
-        files.number("seed", seed, low=0, whole=True)
-        recipe = recipes.under(recipes.get(recipe) if isinstance(recipe, str) else recipe, size)
-        dataset = data.load(dataset) if isinstance(dataset, str) else dataset
-        dataset = dataset.subset(size.n_train, size.n_test)
-        if recipe.holdout >= len(dataset.train):
-            raise ValueError(f"cannot hold out {recipe.holdout} of {len(dataset.train)} training images")
-        return cls(recipe, dataset, size.name, seed, compute.suited_to(recipe.width))
-
-    @property
-    def normalize(self) -> Normalize:
-        """What turns this run's uint8 images (N, 32, 32, 3) into the net's input (N, 3, 32, 32)."""
-        mean, std = self.dataset.mean, self.dataset.std
-        known = {"dataset": (mean, std), "half": (HALF, HALF), "per-image": (mean, PER_IMAGE)}
-        return Normalize(*known[self.recipe.statistics], self.compute)
-
-    @property
-    def loader(self) -> str:
-        """Who makes the training batches: "albumentations" or "device"."""
-        return data.choose_path(self.recipe.transforms, self.compute)
-
-    def batches(self, split: Images) -> TrainLoader | DeviceLoader:
-        """The run's shuffled, augmented batches of a split; `.epoch(k)` yields those of an epoch."""
-        recipe, mean = self.recipe, self.normalize.mean
-        return data.make_loader(self.loader, split, recipe.transforms, mean, recipe.batch_size, self.seed, self.compute)
-
-    def splits(self) -> dict[str, Images]:
-        """The images to train on and to measure: "train", "val" where the recipe holds some out, and "test"."""
-        train, test = self.dataset.train, self.dataset.test
-        if not self.recipe.holdout:
-            return {"train": train, "test": test}
-        kept, held_out = data.split_validation(train.labels, self.recipe.holdout)
-        return {"train": train.take(kept), "val": train.take(held_out), "test": test}
-
-    def configuration(self) -> dict[str, Any]:
-        """What must be equal for a run to be continued."""
-        sizes = {"n_train": len(self.dataset.train), "n_test": len(self.dataset.test)}
-        names = {"dataset": self.dataset.name, "profile": self.profile, "seed": self.seed}
-        return {"recipe": self.recipe.to_dict(), **names, **sizes}
 
 
 class State:
@@ -203,7 +139,9 @@ def _train(setting: Setting, run: Run, hidden: bool) -> Fitted:
     state = State(setting, len(batches))
     if saved:
         state.restore(saved)
-        tell(setting, state, record, hidden)
+        for row in state.history:
+            say(epoch_line(row, recipe.epochs), hidden)
+        say(came_of(record) if record else f"continuing {recipe.name} after epoch {len(state.history)}", hidden)
     before = state.history[:]
     if not record:
         if saved:
@@ -218,18 +156,6 @@ def _train(setting: Setting, run: Run, hidden: bool) -> Fitted:
         run.finish(record, said, np.array(state.predicted))
     store.note_use(record, before)
     return Fitted(calibrated(state.judged, recipe.logit_scale), state.history, record)
-
-
-def tell(setting: Setting, state: State, record: dict[str, Any] | None, hidden: bool) -> None:
-    """Show the epochs that lay in the store, and what comes now."""
-    for row in state.history:
-        say(epoch_line(row, setting.recipe.epochs), hidden)
-    name = f"{setting.recipe.name}, seed {setting.seed}"
-    if record:
-        made = f"on {record['date'][:10]} by torch {record['versions']['torch']}, commit {record['commit']}"
-        say(f"{name}: trained before, {made}", hidden)
-    else:
-        say(f"continuing {name}, after epoch {len(state.history)}", hidden)
 
 
 def one_epoch(
@@ -390,3 +316,9 @@ def record_of(setting: Setting, state: State) -> dict[str, Any]:
         "loader": setting.loader,
         **(store.provenance() | {"commit": ", then ".join(state.commits)}),
     }
+
+
+def came_of(record: Mapping[str, Any]) -> str:
+    """Which run this was, and what made it."""
+    made = f"on {record['date'][:10]} by torch {record['versions']['torch']}, commit {record['commit']}"
+    return f"{record['recipe']['name']}, seed {record['seed']}: trained before, {made}"
