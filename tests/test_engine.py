@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from helpers import models, recipes
-from helpers.data.loaders import Normalize, TrainLoader, eval_batches
+from helpers.data.batches import Normalize, TrainLoader, eval_batches
 from helpers.devices import Compute
 from helpers.training import engine
 from helpers.training.engine import TrainState, evaluate, predict, train_epoch, train_step

@@ -12,8 +12,8 @@ from test_training import stop_after_an_epoch, untimed
 from torch.nn import functional as F
 
 from helpers import devices, models
-from helpers.data.datasets import Dataset
-from helpers.data.loaders import Normalize
+from helpers.data.arrays import Dataset
+from helpers.data.batches import Normalize
 from helpers.devices import Compute
 from helpers.rates import range_test
 from helpers.rates.finder import range_test as sweep_of

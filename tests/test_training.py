@@ -10,10 +10,8 @@ import pytest
 import torch
 from conftest import PYTHON, small
 
-from helpers import models, recipes, training
-from helpers.data import datasets
-from helpers.data.device_batches import DeviceLoader
-from helpers.data.loaders import Normalize, TrainLoader
+from helpers import devices, models, recipes, training
+from helpers.data import DeviceLoader, Normalize, TrainLoader
 from helpers.devices import Compute
 from helpers.training import __main__ as command_line
 from helpers.training import engine, fit, runs
@@ -166,22 +164,21 @@ def stop_after_an_epoch(recipe, data, monkeypatch, **settings):
 @pytest.mark.parametrize("path, other", [("albumentations", "device"), ("device", "albumentations")])
 def test_a_run_keeps_the_loader_it_began_with(path, other, small_recipe, tiny, monkeypatch, tmp_path):
     """As when a run that began on a GPU goes on without one."""
-    monkeypatch.setenv("HELPERS_LOADER", path)
-    undisturbed = fit(small_recipe, tiny, profile="full", root=tmp_path / "undisturbed", hidden=True)
-    stop_after_an_epoch(small_recipe, tiny, monkeypatch)
-    monkeypatch.setenv("HELPERS_LOADER", other)
-    again = fit(small_recipe, tiny, profile="full", hidden=True)
+    here, there = devices.compute("cpu", loader=path), devices.compute("cpu", loader=other)
+    undisturbed = fit(small_recipe, tiny, profile="full", root=tmp_path / "undisturbed", compute=here, hidden=True)
+    stop_after_an_epoch(small_recipe, tiny, monkeypatch, compute=here)
+    again = fit(small_recipe, tiny, profile="full", compute=there, hidden=True)
     assert again.record["loader"] == undisturbed.record["loader"] == path
     assert equal(again.model.state_dict(), undisturbed.model.state_dict())
-    anew = fit(small_recipe, tiny, profile="full", root=tmp_path / "other", hidden=True)
+    anew = fit(small_recipe, tiny, profile="full", root=tmp_path / "other", compute=there, hidden=True)
     assert anew.record["loader"] == other and not equal(anew.model.state_dict(), again.model.state_dict())
 
 
-def test_a_setting_s_loader_follows_the_environment(small_recipe, tiny, monkeypatch):
+def test_a_setting_s_loader_is_what_the_computing_asks_for(small_recipe, tiny):
     setting = training.Setting.of(small_recipe, tiny, "full", 0)
     assert type(setting.train_loader(tiny.train)) is TrainLoader and setting.loader_path == "albumentations"
-    monkeypatch.setenv("HELPERS_LOADER", "device")
-    assert type(setting.train_loader(tiny.train)) is DeviceLoader and setting.loader_path == "device"
+    asked = training.Setting.of(small_recipe, tiny, "full", 0, devices.compute("cpu", loader="device"))
+    assert type(asked.train_loader(tiny.train)) is DeviceLoader and asked.loader_path == "device"
 
 
 def test_the_best_weights_survive_a_stop_before_they_are_written(tiny, monkeypatch):
@@ -396,7 +393,7 @@ def test_the_command_line_needs_no_notebook_libraries():
 def test_real_cifar10_is_learned(cifar10, tmp_path):
     """600 images, five epochs: far above chance, on the data the series is about."""
     recipe = dataclasses.replace(recipes.get("davidnet-onecycle-plus"), name="real", width=16, batch_size=50, epochs=5)
-    data = datasets.Dataset.subset(cifar10, 600, 300)
+    data = cifar10.subset(600, 300)
     fitted = fit(recipe, data, profile="full", root=tmp_path, hidden=True)
     assert fitted.record["test_accuracy"] > 0.2 and fitted.record["dataset"] == "cifar10"
 

@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 from helpers import recipes
-from helpers.data import datasets
+from helpers.data import DatasetError
 from helpers.files import literal
 from helpers.training import fit
 from helpers.training.engine import TrainingDiverged
@@ -20,7 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         recipe = recipes.get(given.recipe, overrides_from(given.set))
         fitted = fit(recipe, given.dataset, profile=given.profile, seed=given.seed)
-    except (ValueError, OSError, TrainingDiverged, datasets.DatasetError, RunError) as error:
+    except (ValueError, OSError, TrainingDiverged, DatasetError, RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         return DIVERGED if isinstance(error, TrainingDiverged) else 1
     except KeyboardInterrupt:

@@ -11,8 +11,7 @@ from torch.nn import functional as F
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from helpers import devices, models
-from helpers.data.datasets import Images
-from helpers.data.loaders import Batch, Normalize, eval_batches
+from helpers.data import Batch, Images, Normalize, eval_batches
 from helpers.devices import Compute
 from helpers.recipes import Recipe
 from helpers.training import schedules

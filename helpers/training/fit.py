@@ -11,9 +11,7 @@ import torch
 from torch import nn
 
 from helpers import devices
-from helpers.data.datasets import Dataset, Images
-from helpers.data.device_batches import DeviceLoader
-from helpers.data.loaders import TrainLoader
+from helpers.data import Dataset, DeviceLoader, Images, TrainLoader
 from helpers.devices import Compute
 from helpers.recipes import Recipe
 from helpers.training import answers, checkpoints, engine, progress, runs

@@ -3,11 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from helpers import devices, recipes
-from helpers.data import datasets, device_batches
-from helpers.data.datasets import Dataset, Images
-from helpers.data.device_batches import DeviceLoader
-from helpers.data.loaders import Normalize, TrainLoader
+from helpers import data, devices, recipes
+from helpers.data import Dataset, DeviceLoader, Images, Normalize, TrainLoader
 from helpers.devices import Compute
 from helpers.files import number
 from helpers.recipes import Recipe
@@ -25,7 +22,7 @@ class Setting:
     profile: str
     seed: int
     compute: Compute
-    loader: str | None = None  # one of `device_batches.PATHS`; None leaves the choice to `choose_path`
+    loader: str | None = None  # one of `batches.PATHS`; None leaves the choice to `choose_path`
 
     @classmethod
     def of(
@@ -36,7 +33,7 @@ class Setting:
         size = recipes.resolve_profile(profile, compute)
         number("seed", seed, low=0, whole=True)
         recipe = recipes.get(recipe) if isinstance(recipe, str) else recipe
-        dataset = datasets.load(dataset) if isinstance(dataset, str) else dataset
+        dataset = data.load(dataset, size.n_train, size.n_test) if isinstance(dataset, str) else dataset
         dataset = dataset.subset(size.n_train, size.n_test)
         recipe = recipes.under(recipe, size)
         if recipe.holdout >= len(dataset.train):
@@ -53,12 +50,12 @@ class Setting:
     @property
     def loader_path(self) -> str:
         """Who makes the training batches: "albumentations" or "device"."""
-        return self.loader or device_batches.choose_path(self.recipe.transforms, self.compute)
+        return self.loader or data.choose_path(self.recipe.transforms, self.compute)
 
     def train_loader(self, split: Images) -> TrainLoader | DeviceLoader:
         """The run's shuffled, augmented batches of a split, by its path."""
         recipe, mean = self.recipe, self.normalize.mean
-        return device_batches.make_loader(
+        return data.make_loader(
             self.loader_path, split, recipe.transforms, mean, recipe.batch_size, self.seed, self.compute
         )
 
@@ -67,7 +64,7 @@ class Setting:
         train, test = self.dataset.train, self.dataset.test
         if not self.recipe.holdout:
             return {"train": train, "test": test}
-        kept, held_out = datasets.split_validation(train.labels, self.recipe.holdout)
+        kept, held_out = data.split_validation(train.labels, self.recipe.holdout)
         return {"train": train.take(kept), "val": train.take(held_out), "test": test}
 
     def configuration(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from helpers import devices
-from helpers.data.datasets import Images
+from helpers.data import Images
 from helpers.devices import Compute
 from helpers.training import engine
 from helpers.training.progress import EpochBar
