@@ -83,7 +83,7 @@ def _obtainable(folder: Path | None) -> bool:
     try:
         _cifar10(folder)
     except cifar10.Unavailable as error:
-        reason = str(error).splitlines()[0].rstrip(":.")
+        reason = str(error).splitlines()[0].partition(". You can ")[0].rstrip(":")
         tqdm.write(f"{reason}. Using the built-in Shapes-10 instead. For CIFAR-10, {cifar10.SET_ROOT}.")
         return False
     return True

@@ -69,10 +69,14 @@ class Rotate(Transform):
 
 @dataclass(frozen=True)
 class GridDistortion(Transform):
-    """Shift the nodes of a 5×5 grid by up to ±`limit` of a cell, at most 1; edges are reflected."""
+    """Shift the nodes of a 5×5 grid by up to ±`limit` of a cell, in [0, 1]; edges are reflected."""
 
     limit: float = 0.3
     p: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        number("limit", self.limit, 0, 1)
 
 
 @dataclass(frozen=True)

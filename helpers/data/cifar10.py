@@ -37,7 +37,7 @@ Split = tuple[np.ndarray, np.ndarray]  # images (N, 32, 32, 3) uint8 RGB, labels
 
 
 class DatasetError(RuntimeError):
-    """A data set is missing or damaged; the first line says what is wrong, the last one names the ways out."""
+    """A data set is missing or damaged; the last line names the ways out."""
 
 
 class Unavailable(DatasetError):
@@ -57,7 +57,7 @@ def read(given: Path | None) -> tuple[Split, Split, tuple[str, ...]]:
     folder = given or DATA
     batches, archive = folder / CIFAR10.base_folder, folder / CIFAR10.filename
     if given and not (batches.exists() or archive.exists()):
-        raise DatasetError(f"CIFAR-10 is not in {given}." + _ways_out("unset CIFAR10_ROOT"))
+        raise DatasetError(f"CIFAR-10 is not in {given}. {_ways_out('unset CIFAR10_ROOT')}")
     if not batches.exists():
         batches = _unpack(archive)
     try:
@@ -83,17 +83,17 @@ def _unpack(archive: Path) -> Path:
                 os.replace(beside / CIFAR10.base_folder, batches)
                 beside.rmdir()
     except OSError as error:
-        raise Unavailable(f"CIFAR-10 cannot be written to {DATA} ({error})." + _ways_out("make room")) from error
+        raise Unavailable(f"CIFAR-10 cannot be written to {DATA}: {error}. {_ways_out('make room')}") from error
     return batches
 
 
 def _ways_out(*first: str) -> str:
-    return f"\nYou can {'; or '.join([*first, SET_ROOT, SHAPES])}."
+    return f"You can {'; or '.join([*first, SET_ROOT, SHAPES])}."
 
 
 def _damage(path: Path) -> DatasetError:
     again = f"delete {path}, to have it unpacked or downloaded anew (unset CIFAR10_ROOT for that, if it is set)"
-    return DatasetError(f"CIFAR-10 in {path} is damaged: an MD5 is wrong, or a file is missing." + _ways_out(again))
+    return DatasetError(f"CIFAR-10 in {path} is damaged: an MD5 is wrong or a file is missing. {_ways_out(again)}")
 
 
 def fetch(urls: Sequence[str], target: Path, md5: str) -> None:
@@ -109,7 +109,7 @@ def fetch(urls: Sequence[str], target: Path, md5: str) -> None:
         if not waiting:
             reasons = "".join(f"\n  {url}: {reason}" for url, reason in failed.items())
             ways = _ways_out("try again later (what has arrived is kept)", "name another mirror in CIFAR10_URL")
-            raise Unavailable(f"Could not download {target.name} from any mirror:{reasons}{ways}")
+            raise Unavailable(f"Could not download {target.name} from any mirror:{reasons}\n{ways}")
         url = waiting.pop(0)
         try:
             resumed = _transfer(url, part, patience, judged=url not in slow)
