@@ -11,16 +11,14 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
-from helpers.files import REPO_ROOT, write_atomic
+from helpers.files import REPO_ROOT
 
 PRESENT = ("torch", "torchvision", "numpy")  # never touched: Colab's fit its driver, and another numpy needs a restart
 REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)(?P<version>[^#]*)#\s*(?P<users>.*)")
 REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}")
-DRIVE = "/content/drive"
 
 
 def setup(use_drive: bool = False, root: Path = REPO_ROOT) -> None:
@@ -33,14 +31,14 @@ def setup(use_drive: bool = False, root: Path = REPO_ROOT) -> None:
     if missing:
         install(missing)
     if use_drive:
-        os.environ["RUNS_ROOT"] = str(mount_drive() / root.name / "runs")
+        from google.colab import drive  # exists in Colab only
+
+        drive.mount("/content/drive")
+        os.environ["RUNS_ROOT"] = f"/content/drive/MyDrive/{root.name}/runs"
 
 
 def missing_requirements(text: str) -> list[str]:
-    """Requirements that notebooks need and that are not installed.
-
-    `text` is a requirements file whose comments name the notebooks ("all", or numbers) that use a line.
-    """
+    """Lines of a requirements file that are not installed and whose comments name notebooks: "all", or numbers."""
     lines = filter(None, map(REQUIREMENT.match, text.splitlines()))
     needed = [line for line in lines if re.match(r"all\b|\d", line["users"]) and line["name"] not in PRESENT]
     return [line["name"] + line["version"].strip() for line in needed if not _satisfied(line)]
@@ -61,8 +59,7 @@ def _version(name: str) -> str:
 
 def install(requirements: list[str]) -> None:
     """Install requirements with pip, which may not move torch, torchvision or numpy to another version."""
-    installed = {name: _version(name) for name in PRESENT}
-    pins = "".join(f"{name}=={version}\n" for name, version in installed.items() if version)
+    pins = "".join(f"{name}=={_version(name)}\n" for name in PRESENT if _version(name))
     with tempfile.TemporaryDirectory() as folder:
         constraints = Path(folder, "constraints.txt")
         constraints.write_text(pins, encoding="utf-8")
@@ -71,14 +68,6 @@ def install(requirements: list[str]) -> None:
     if done.returncode:
         raise RuntimeError(f"pip could not install {', '.join(requirements)}:\n{done.stderr.strip()[-2000:]}")
     importlib.invalidate_caches()
-
-
-def mount_drive() -> Path:
-    """Mount Google Drive and return its folder of files."""
-    from google.colab import drive  # exists in Colab only
-
-    drive.mount(DRIVE)
-    return Path(DRIVE, "MyDrive")
 
 
 def repository(root: Path = REPO_ROOT) -> str:
@@ -94,8 +83,7 @@ def repository(root: Path = REPO_ROOT) -> str:
 def stamp(repo: str, root: Path = REPO_ROOT) -> list[Path]:
     """Write a repository's owner/name into every badge, bootstrap cell, the README and pyproject.toml.
 
-    Badges and bootstrap cells are found whatever name they carry, other links to GitHub by the current one. Returns the
-    files that changed.
+    Badges and bootstrap cells are found whatever name they carry, other links by the current one; returns what changed.
     """
     if not REPOSITORY.fullmatch(repo) or repo.endswith(".git"):
         raise ValueError(f"{repo!r} is not of the form owner/name, as in github.com/owner/name")
@@ -106,34 +94,27 @@ def stamp(repo: str, root: Path = REPO_ROOT) -> list[Path]:
         rf'|(?P<quoted>\bREPO = \\?")(?:{name})(?=\\?")'
         rf"|(?P<link>github(?:usercontent)?\.com/)(?:{current})(?=\.git\b|\.?(?![\w.-]))"
     )
-    return [path for path in _stamped_files(root) if _replace(path, places, repo)]
+    paths = [root / "README.md", root / "pyproject.toml", *sorted((root / "notebooks").glob("*.ipynb"))]
+    changed = []
+    for path in filter(Path.is_file, paths):
+        text = path.read_bytes().decode()  # not read_text: line ends stay as they are
+        stamped = places.sub(lambda found: found[found.lastgroup] + repo, text)
+        if stamped != text:
+            path.write_bytes(stamped.encode())
+            changed.append(path)
+    return changed
 
 
-def _replace(path: Path, places: re.Pattern[str], repo: str) -> bool:
-    text = path.read_bytes().decode()  # not read_text: line ends stay as they are
-    changed = places.sub(lambda found: found[found.lastgroup] + repo, text)
-    if changed != text:
-        write_atomic(path, changed)
-    return changed != text
-
-
-def _stamped_files(root: Path) -> Iterator[Path]:
-    yield from (path for path in (root / "README.md", root / "pyproject.toml") if path.is_file())
-    yield from sorted((root / "notebooks").glob("*.ipynb"))
-
-
-def main(arguments: list[str] | None = None, root: Path = REPO_ROOT) -> int:
-    """Command line; returns the exit status."""
+def main(arguments: list[str] | None = None, root: Path = REPO_ROOT) -> None:
+    """Command line."""
     parser = argparse.ArgumentParser(prog="python -m helpers.colab", description="Point every badge at a fork.")
     parser.add_argument("--stamp", metavar="OWNER/NAME", required=True, help="the repository on GitHub")
     try:
         changed = stamp(parser.parse_args(arguments).stamp, root)
     except ValueError as error:
-        sys.stderr.write(f"colab: {error}\n")
-        return 2
-    sys.stdout.write("".join(f"{path.relative_to(root)}\n" for path in changed) or "nothing to change\n")
-    return 0
+        parser.error(str(error))
+    print(*[path.relative_to(root) for path in changed] or ["nothing to change"], sep="\n")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -20,9 +20,8 @@ import matplotlib.pyplot as plt
 import pytest
 from matplotlib.axes import Axes
 
-from helpers import recipes
-from helpers.data import datasets
-from helpers.data.datasets import Dataset
+from helpers import data, recipes
+from helpers.data import Dataset
 from helpers.figures import style
 from helpers.recipes import Recipe
 
@@ -49,7 +48,7 @@ def own_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def tiny_data() -> Dataset:
     """150 training and 60 test images of Shapes-10."""
-    return datasets.load("shapes10").subset(150, 60)
+    return data.load("shapes10", 150, 60)
 
 
 def small() -> Recipe:
@@ -77,7 +76,7 @@ def cifar10() -> Dataset:
     """The real CIFAR-10, where CIFAR10_ROOT names it."""
     if not os.environ.get("CIFAR10_ROOT"):
         pytest.skip("CIFAR10_ROOT is not set")
-    return datasets.load("cifar10")
+    return data.load("cifar10")
 
 
 @pytest.fixture

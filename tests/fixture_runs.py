@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from helpers import recipes, training
-from helpers.data.datasets import Dataset
+from helpers.data.arrays import Dataset
 from helpers.training import Fitted
 
 

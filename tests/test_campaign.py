@@ -228,7 +228,7 @@ def test_the_whole_list_is_known_and_no_row_is_of_another_recipe():
 
 def test_a_trial_trains_resumes_and_times(tiny, small_recipe, monkeypatch):
     data = dataclasses.replace(tiny, name="cifar10")
-    monkeypatch.setattr("helpers.training.settings.datasets.load", lambda name: data)
+    monkeypatch.setattr("helpers.training.settings.data.load", lambda *_: data)
     pace = campaign.trial(small_recipe)
     assert pace.epoch_seconds > 0 and pace.memory == 0
 

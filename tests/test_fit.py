@@ -12,7 +12,7 @@ import pytest
 import torch
 from conftest import PYTHON, small
 
-from helpers import devices, models, recipes, training
+from helpers import data, devices, models, recipes, training
 from helpers.data import Normalize
 from helpers.devices import Compute
 from helpers.files import write_atomic
@@ -177,6 +177,12 @@ def test_a_run_keeps_the_loader_it_began_with(path, other, small_recipe, tiny, m
     assert equal(again.model.state_dict(), undisturbed.model.state_dict())
     anew = fit(small_recipe, tiny, profile="full", root=tmp_path / "other", compute=later, hidden=True)
     assert anew.record["loader"] == other and not equal(anew.model.state_dict(), again.model.state_dict())
+
+
+def test_a_setting_s_loader_is_what_the_computing_asks_for(small_recipe, tiny):
+    plain, asked = (setting_of(small_recipe, tiny, devices.compute("cpu", loader=name)) for name in (None, "device"))
+    assert type(plain.batches(tiny.train)) is data.TrainLoader and plain.loader == "albumentations"
+    assert type(asked.batches(tiny.train)) is data.DeviceLoader and asked.loader == "device"
 
 
 def plateau_recipe(**changes):

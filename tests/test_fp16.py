@@ -13,7 +13,7 @@ from test_fit import stop_at, untimed
 from torch.nn import functional as F
 
 from helpers import devices, models
-from helpers.data.datasets import Dataset
+from helpers.data import Dataset
 from helpers.devices import Compute
 from helpers.rates import range_test
 from helpers.rates.finder import range_test as sweep_of

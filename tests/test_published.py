@@ -126,7 +126,7 @@ def test_an_older_run_is_asked_again(tree, store, tiny, tmp_path, monkeypatch):
     path = older / "cifar10/full/davidnet-onecycle-plus/seed-0/test_answers.npz"
     kept = path.read_bytes()
     path.unlink()
-    monkeypatch.setattr("helpers.data.datasets.load", lambda *_: tiny)
+    monkeypatch.setattr("helpers.data.load", lambda *_: tiny)
     monkeypatch.setattr("helpers.training.Setting.splits", lambda self: {"test": tiny.test})
     publish_data(tree, {}, older)
     assert path.read_bytes() == kept and disagreements(tree) == []

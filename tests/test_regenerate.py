@@ -14,19 +14,12 @@ import fixture_notebooks as fixtures
 import nbformat
 import pytest
 from fixture_notebooks import FakeExecution, gone, names_run, notebook, summary, wait_for, write
-from hypothesis import given
-from hypothesis import strategies as st
 
 from helpers.regenerate import batch, cli, planning
 from helpers.regenerate.batch import Display
-from helpers.regenerate.notebooks import NotebookError, assign, discover, in_order, literal, select
+from helpers.regenerate.notebooks import NotebookError, assign, discover, in_order, select
 from helpers.regenerate.processes import Result
 from helpers.regenerate.report import load_summary, write_summary
-
-JSON_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-)
 
 
 @pytest.fixture
@@ -162,38 +155,6 @@ def test_what_is_needed_comes_first_else_by_number(tmp_path):
     series = discover(tmp_path / "notebooks")
     assert in_order(series, series) == ["02", "03", "01", "04"]
     assert in_order(series, ["04"]) == ["03", "01", "04"]
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("true", True),
-        ("True", True),
-        ("null", None),
-        ("5", 5),
-        ("1e-3", 0.001),
-        ("[4, 5]", [4, 5]),
-        ("(4, 5)", [4, 5]),
-        ("[a, b]", ["a", "b"]),
-        ('{"epochs": 1}', {"epochs": 1}),
-        ("{epochs: 1}", {"epochs": 1}),
-        ("'5'", "5"),
-        ("off", "off"),
-        ("a=b", "a=b"),
-        ("1:30", "1:30"),
-        ("b'x'", "b'x'"),
-        ("", ""),
-    ],
-)
-def test_values_are_read_as_literals(text, value):
-    read = literal(text)
-    assert read == value and type(read) is type(value)
-
-
-@given(JSON_VALUES)
-def test_every_json_value_and_its_python_form_survive(value):
-    assert literal(json.dumps(value)) == value
-    assert literal(repr(value)) == value
 
 
 def test_parameters_are_parsed_as_python(tmp_path):

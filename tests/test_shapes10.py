@@ -9,6 +9,9 @@ from hypothesis import strategies as st
 from helpers.data import shapes10
 from helpers.data.shapes10 import CLASSES, draw
 
+LABELS = [6, 8, 2, 4, 9, 0, 5, 3, 7, 1, 5, 4, 9, 2, 3, 7, 6, 1, 0, 8]  # of the first training images
+LEVELS = [[38.1, 62.8, 51.6], [87.5, 86.1, 84.5], [86.0, 111.0, 92.0], [83.7, 92.0, 117.8], [107.4, 93.4, 107.0]]
+AREAS = [243, 160, 221, 246, 242]  # pixels of their masks
 CONVEX = ("circle", "triangle", "square", "pentagon", "hexagon")
 
 
@@ -46,6 +49,14 @@ def test_every_ten_images_hold_each_class_once_in_changing_order(drawn):
 def test_a_short_draw_begins_a_longer_one(split, short, more, seed):
     for part, whole in zip(draw(split, short, seed), draw(split, short + more, seed)):
         assert np.array_equal(part, whole[:short])
+
+
+def test_draws_never_change(drawn):
+    """Published maps rest on them. Means, since versions of OpenCV may round a pixel differently."""
+    images, labels, masks = drawn
+    assert labels[:20].tolist() == LABELS
+    assert np.allclose(images[:5].mean(axis=(1, 2)), LEVELS, atol=0.5)
+    assert np.allclose(masks[:5].sum(axis=(1, 2)), AREAS, atol=2)
 
 
 def test_splits_and_seeds_share_no_image(drawn):

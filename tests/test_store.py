@@ -10,7 +10,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers import files
 from helpers.training import Answers, Run, RunError, store
 
 values = st.one_of(st.none(), st.integers(-(10**6), 10**6), st.floats(allow_nan=False))
@@ -101,15 +100,6 @@ def test_checkpoints_load_without_executing_code_and_a_broken_one_is_told(tmp_pa
         run.checkpoint()
 
 
-def test_an_interrupted_write_leaves_the_old_file_and_no_other(tmp_path):
-    path = tmp_path / "record.json"
-    files.write_atomic(path, "old")
-    with pytest.raises(KeyboardInterrupt), files.replacing(path) as temporary:
-        temporary.write_text("ne")
-        raise KeyboardInterrupt
-    assert path.read_text() == "old" and os.listdir(tmp_path) == ["record.json"]
-
-
 def hold(path, entered, leave):
     with Run(path).lock():
         entered.set()
@@ -166,25 +156,6 @@ def test_a_damaged_record_is_named_and_says_what_to_do(damage, tmp_path):
     (tmp_path / "record.json").write_text(damage)
     with pytest.raises(RunError, match=f"record.json .*delete {tmp_path} to train this run anew"):
         Run(tmp_path).record()
-
-
-def test_files_are_all_on_disk_before_the_first_is_replaced(tmp_path, monkeypatch):
-    places = [tmp_path / name for name in "abc"]
-    for place in places:
-        place.write_text("old")
-    steps = []
-    fsync, replace = os.fsync, os.replace
-    monkeypatch.setattr(os, "fsync", lambda number: steps.append("flush") or fsync(number))
-    monkeypatch.setattr(os, "replace", lambda one, other: steps.append("replace") or replace(one, other))
-    files.write_all({place: "new" for place in places})
-    assert steps == ["flush"] * 3 + ["replace"] * 3 and [place.read_text() for place in places] == ["new"] * 3
-
-
-def test_a_file_that_cannot_be_replaced_is_told_with_those_that_are_new(tmp_path):
-    (tmp_path / "b").mkdir()
-    with pytest.raises(files.PartlyReplaced, match="cannot replace .*b .*new already: .*a$"):
-        files.write_all({tmp_path / name: "new" for name in "abc"})
-    assert (tmp_path / "a").read_text() == "new" and sorted(os.listdir(tmp_path)) == ["a", "b"]
 
 
 def test_the_time_of_a_run_is_its_epochs_at_the_pace_of_the_median_one(tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ import torch
 from conftest import PYTHON
 from fixture_runs import full_run
 
-from helpers.data import datasets
+from helpers import data
 from helpers.results import published, weights
 from helpers.results.weights import WeightsError
 from helpers.training import Setting, engine
@@ -150,4 +150,4 @@ def test_committed_weights_reach_their_recorded_accuracy(net, cifar10):
     accuracy = (predicted == cifar10.test.labels[sample]).mean()
     assert accuracy == pytest.approx(answers.right[sample].mean(), abs=0.006)
     assert answers.accuracy == pytest.approx(facts["test_accuracy"], abs=5e-4)
-    assert datasets.load("cifar10").test.labels.tolist() == answers.labels.tolist()
+    assert data.load("cifar10").test.labels.tolist() == answers.labels.tolist()

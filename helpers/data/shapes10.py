@@ -1,7 +1,7 @@
 """Shapes-10: a small data set drawn at run time, each image with the mask of its object.
 
-One of ten shapes, more or less upright and of any colour, lies on a textured ground among distractors. Mirroring
-changes no class. Image i of a split depends on (seed, split, i) alone, so a short draw begins a longer one.
+One of ten shapes, more or less upright and of any colour, lies on a textured ground among distractors; mirroring
+changes no class. Image i depends on (seed, split, i) alone, so a short draw begins a longer one.
 """
 
 import colorsys
@@ -10,17 +10,12 @@ from functools import cache
 import cv2
 import numpy as np
 
-SIDE = 32
-WAVES = ("slope", "stripes", "checks", "dots")
-
-Rng = np.random.Generator
-Ranges = tuple[tuple[float, float], tuple[float, float]]
-
 CLASSES = ("circle", "ring", "crescent", "triangle", "square", "pentagon", "hexagon", "star", "cross", "heart")
 SIZES = {"train": 50_000, "test": 10_000}
 MEAN = (0.3639, 0.3667, 0.3647)  # of each channel over the training split, as are the standard deviations
 STD = (0.1679, 0.1693, 0.1688)
-
+SIDE = 32  # pixels
+WAVES = ("slope", "stripes", "checks", "dots")
 CONTRAST = (0.08, 0.6)  # distance in RGB, each 0..1, between the object and what is under it; the low end is rare
 NOISE = (0.02, 0.14)  # standard deviation of the grain; the high end is rare
 ACROSS = 0.35  # share of images with a line in front of the object
@@ -29,34 +24,28 @@ TURN = 0.35  # largest rotation in radians, either way
 MUTED, VIVID = ((0.05, 0.55), (0.1, 0.65)), ((0.5, 1.0), (0.55, 1.0))  # saturation and brightness of grounds, of things
 HUES = (0.58, 0.47, 0.15, 0.38, 0.75, 0.67, 0.30, 0.13, 0.05, 0.97)  # where each class's hue is likeliest, in turns
 HUE_SPREAD = 0.22  # turns: colour is a weak clue, as the blue of the sky is for airplanes
-
 FINE = 8  # outlines are filled on a grid so many times finer, then averaged
 SHIFT, UNIT = 4, 16  # OpenCV takes whole numbers: sixteenths of a pixel
+Rng = np.random.Generator
+Ranges = tuple[tuple[float, float], tuple[float, float]]  # of saturation and of brightness, in 0..1
 
 
 def draw(split: str, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Draw the first images of "train" or "test"; another seed, 0 or more, gives another data set.
+    """Draw the first images (count, 32, 32, 3) uint8 RGB of "train" or "test"; every ten hold each class once.
 
-    Returns:
-        images (count, 32, 32, 3) uint8 RGB, labels (count,) int64 in 0..9, masks (count, 32, 32) bool, True where the
-        visible part of the object covers at least half of the pixel. Every ten images hold each class once.
+    With them come labels (count,) int64 in 0..9 and masks (count, 32, 32) bool, True where the visible part of the
+    object covers at least half of the pixel. Another seed gives another data set.
     """
     if split not in SIZES or count < 0:
         raise ValueError(f"Cannot draw {count} images of {split!r}: take 0 or more of one of {', '.join(SIZES)}")
     key = (seed, tuple(SIZES).index(split))
+    order = np.random.default_rng((*key, 0, 1)).random((-(-count // len(CLASSES)), len(CLASSES)))
+    labels = order.argsort(axis=1).reshape(-1)[:count].astype(np.int64)  # one permutation of the classes after another
     images = np.empty((count, SIDE, SIDE, 3), np.uint8)
     masks = np.empty((count, SIDE, SIDE), bool)
-    labels = _labels(count, key)
     for i, label in enumerate(labels.tolist()):
         images[i], masks[i] = _render(label, np.random.default_rng((*key, i)))
     return images, labels, masks
-
-
-def _labels(count: int, key: tuple[int, int]) -> np.ndarray:
-    """(count,) int64: one permutation of the ten classes after the other."""
-    blocks = -(-count // len(CLASSES))
-    order = np.random.default_rng((*key, 0, 1)).random((blocks, len(CLASSES)))
-    return order.argsort(axis=1).reshape(-1)[:count].astype(np.int64)
 
 
 def _render(label: int, rng: Rng) -> tuple[np.ndarray, np.ndarray]:
@@ -73,9 +62,6 @@ def _render(label: int, rng: Rng) -> tuple[np.ndarray, np.ndarray]:
     return _photograph(canvas, rng), cover >= 0.5
 
 
-# ---- the object
-
-
 @cache
 def _outlines() -> tuple[tuple[np.ndarray, ...], ...]:
     """The contours of every class, (points, 2) each, upright, of similar size; a second contour is a hole."""
@@ -87,12 +73,9 @@ def _outlines() -> tuple[tuple[np.ndarray, ...], ...]:
     cross = np.concatenate([arm @ _rotation(-quarter * np.pi / 2) for quarter in range(4)])
     lobes = 13 * np.cos(turn) - 5 * np.cos(2 * turn) - 2 * np.cos(3 * turn) - np.cos(4 * turn)
     heart = np.stack([16 * np.sin(turn) ** 3, -lobes], axis=1) / 15
-    solids = (_crescent(), 1.3 * _polygon(3), square, 1.14 * _polygon(5), 1.1 * _polygon(6), star, cross, heart)
+    triangle, pentagon, hexagon = (_polar(np.arange(corners) * 2 * np.pi / corners) for corners in (3, 5, 6))
+    solids = (_crescent(), 1.3 * triangle, square, 1.14 * pentagon, 1.1 * hexagon, star, cross, heart)
     return (disc,), (1.08 * disc, 0.55 * disc), *((solid,) for solid in solids)
-
-
-def _polygon(corners: int) -> np.ndarray:
-    return _polar(np.arange(corners) * 2 * np.pi / corners)
 
 
 def _crescent() -> np.ndarray:
@@ -142,9 +125,6 @@ def _paint(under: np.ndarray, hue: float, rng: Rng) -> np.ndarray:
     return (flat + rng.uniform(0, 0.22) * (texture(rng) - 0.5)[..., None]).astype(np.float32)
 
 
-# ---- what lies around it
-
-
 def _ground(rng: Rng) -> np.ndarray:
     """(32, 32, 3) uint8, since OpenCV smooths edges on bytes only: one or two textures between random colours."""
     first, second, third = (colour(rng, MUTED) for _ in range(3))
@@ -190,12 +170,7 @@ def _photograph(canvas: np.ndarray, rng: Rng) -> np.ndarray:
 
 
 def colour(rng: Rng, ranges: Ranges, hue: float | None = None) -> np.ndarray:
-    """Draw a colour, (3,) float32 RGB in 0..1.
-
-    Args:
-        ranges: least and largest saturation, least and largest brightness, in 0..1.
-        hue: in turns of the colour circle; None draws any.
-    """
+    """Draw a colour, (3,) float32 RGB in 0..1; `hue` is in turns of the colour circle, None draws any."""
     any_hue, *parts = rng.random(3).tolist()
     saturation, value = (low + part * (high - low) for part, (low, high) in zip(parts, ranges))
     return np.array(colorsys.hsv_to_rgb((any_hue if hue is None else hue) % 1, saturation, value), np.float32)

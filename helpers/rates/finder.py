@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from tqdm import tqdm
 
 from helpers import devices, files
-from helpers.data.loaders import Batch
+from helpers.data import Batch
 from helpers.devices import Compute
 from helpers.rates.rate_curves import Curve, Sweep
 from helpers.training import engine

@@ -8,10 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from helpers import devices, models, recipes
-from helpers.data import datasets
-from helpers.data.datasets import Dataset, Images
-from helpers.data.device_batches import DeviceLoader
-from helpers.data.loaders import Batch, Normalize, TrainLoader, eval_batches
+from helpers.data import Batch, Dataset, DeviceLoader, Images, Normalize, TrainLoader, eval_batches, split_validation
 from helpers.rates.finder import range_test
 from helpers.rates.rate_curves import Curve, Sweep
 from helpers.recipes import Recipe
@@ -145,7 +142,7 @@ def _train_and_validation(setting: Setting, validate: int) -> tuple[Images, Imag
     held_out = splits.get("val", splits["train"].take([]))
     if not 0 <= validate <= len(held_out):
         raise ValueError(f"validate must lie between 0 and the validation split's {len(held_out)}, not {validate}")
-    return splits["train"], held_out.take(datasets.split_validation(held_out.labels, validate)[1])
+    return splits["train"], held_out.take(split_validation(held_out.labels, validate)[1])
 
 
 def _about(setting: Setting) -> str:

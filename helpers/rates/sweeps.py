@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 
 from helpers import files, recipes
-from helpers.data import datasets
-from helpers.data.datasets import Dataset
+from helpers.data import Dataset, DatasetError
 from helpers.files import write_atomic
 from helpers.rates import range_test
 from helpers.rates.rate_curves import NAMES, SCALES, Curve, Sweep, spread, suggest
@@ -135,7 +134,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         _report(given)
-    except (ValueError, OSError, datasets.DatasetError) as error:
+    except (ValueError, OSError, DatasetError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

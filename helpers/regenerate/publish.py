@@ -9,7 +9,7 @@ from typing import Any
 import nbformat
 
 from helpers.colab import repository
-from helpers.files import PartlyReplaced, write_all
+from helpers.files import write_atomic
 from helpers.regenerate.notebooks import Notebook, read
 from helpers.regenerate.outputs import figures, headline, published, stamped
 from helpers.regenerate.planning import sources
@@ -89,11 +89,10 @@ def _write(
     if problems:
         raise PublishError("nothing was published:\n  " + "\n  ".join(problems))
     try:
-        write_all(files)
-    except PartlyReplaced as error:
-        raise PublishError(f"{error}; make it writable, and publish again") from error
+        for path, content in files.items():
+            write_atomic(path, content)
     except OSError as error:
-        raise PublishError(f"nothing was published: {error}") from error
+        raise PublishError(f"not all was published: {error}; each file is old or new, publish again") from error
     return list(files)
 
 

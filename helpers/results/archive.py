@@ -27,13 +27,14 @@ def publish(folder: Path, runs_root: Path) -> None:
 
     In other folders than images/, for which files must be small to be carried, long ones are split: NAME.0, NAME.1, …
     """
-    from helpers.files import write_all
+    from helpers.files import write_atomic
     from helpers.results import published
 
     written = data(folder, runs_root)
     if folder != published.IMAGES:
         written = dict(part for file in written.items() for part in parts(*file))
-    write_all(written)
+    for path, content in written.items():
+        write_atomic(path, content)
 
 
 def parts(path: Path, content: str | bytes) -> Iterator[tuple[Path, str | bytes]]:

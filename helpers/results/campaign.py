@@ -26,7 +26,7 @@ from typing import Any, TextIO
 import torch
 
 from helpers import devices, files, recipes
-from helpers.data import device_batches
+from helpers.data import choose_path
 from helpers.devices import cores
 from helpers.recipes import Recipe
 from helpers.results import published, rate_grid, weights
@@ -153,7 +153,7 @@ def trial(recipe: Recipe) -> Pace:
 
 def kind(recipe: Recipe) -> tuple[Any, ...]:
     """What decides a run's pace: runs of one kind need one trial."""
-    loader = device_batches.choose_path(recipe.transforms, devices.compute())
+    loader = choose_path(recipe.transforms, devices.compute())
     return recipe.net, recipe.batch_size, loader, recipe.ema_epochs > 0, recipe.l1 > 0, recipe.schedule
 
 

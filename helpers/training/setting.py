@@ -36,7 +36,7 @@ class Setting:
         size = recipes.resolve_profile(profile, compute)
         files.number("seed", seed, low=0, whole=True)
         recipe = recipes.under(recipes.get(recipe) if isinstance(recipe, str) else recipe, size)
-        dataset = data.load(dataset) if isinstance(dataset, str) else dataset
+        dataset = data.load(dataset, size.n_train, size.n_test) if isinstance(dataset, str) else dataset
         dataset = dataset.subset(size.n_train, size.n_test)
         if recipe.holdout >= len(dataset.train):
             raise ValueError(f"cannot hold out {recipe.holdout} of {len(dataset.train)} training images")

@@ -6,7 +6,7 @@ import torch
 from steps import net_and_batch, recipes
 from table import Row, Scale, compare, random_images
 
-from helpers.data.loaders import Normalize, eval_batches
+from helpers.data import Normalize, eval_batches
 from helpers.recipes import Recipe
 from helpers.training import engine
 from helpers.training.speed import Work

@@ -4,9 +4,7 @@ from collections.abc import Mapping
 
 from table import Row, Scale, against, compare, random_images
 
-from helpers.data import shapes10
-from helpers.data.device_batches import DeviceLoader
-from helpers.data.loaders import TrainLoader
+from helpers.data import DeviceLoader, TrainLoader, shapes10
 from helpers.recipes import PAD_CROP_FLIP_CUTOUT
 from helpers.training.speed import Work
 

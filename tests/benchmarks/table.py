@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from helpers.data import datasets
-from helpers.data.datasets import Dataset, Images
+from helpers.data import Dataset, Images
 from helpers.devices import Compute
 from helpers.training import speed
 
@@ -94,7 +93,7 @@ def random_images(count: int) -> Images:
 def random_data(count: int) -> Dataset:
     """Noise for training and for testing."""
     images, half = random_images(count), (0.5, 0.5, 0.5)
-    return datasets.Dataset("noise", "Noise", tuple("abcdefghij"), half, half, images, images)
+    return Dataset("noise", "Noise", tuple("abcdefghij"), half, half, images, images)
 
 
 def show(rows: Iterable[Any]) -> None:
