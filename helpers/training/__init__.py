@@ -3,7 +3,7 @@
 `python -m helpers.training RECIPE` does so without a notebook.
 """
 
-from helpers.training import schedules, speed
+from helpers.training import schedules
 from helpers.training.engine import (
     MovingAverage,
     TrainingDiverged,
@@ -55,7 +55,6 @@ __all__ = [
     "run_of",
     "runs_root",
     "schedules",
-    "speed",
     "train_epoch",
     "train_step",
 ]

@@ -4,12 +4,11 @@ from collections.abc import Mapping
 
 import torch
 from steps import net_and_batch, recipes
-from table import Row, Scale, compare, random_images
+from table import Row, Scale, Work, compare, random_images
 
 from helpers.data.loaders import Normalize, eval_batches
 from helpers.recipes import Recipe
 from helpers.training import engine
-from helpers.training.speed import Work
 
 HALF = (0.5, 0.5, 0.5)
 

@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 
-from table import Row, Scale, against, compare, random_images
+from table import Row, Scale, Work, against, compare, random_images
 
 from helpers.data import shapes10
 from helpers.data.device_batches import DeviceLoader
 from helpers.data.loaders import TrainLoader
 from helpers.recipes import PAD_CROP_FLIP_CUTOUT
-from helpers.training.speed import Work
 
 MEAN, BYTES = (0.5, 0.5, 0.5), 32 * 32 * 3
 
