@@ -121,9 +121,9 @@ def test_heading_stands_above_the_titles():
 def test_images_must_be_pixels():
     with pytest.raises(ValueError, match=r"4 axes, the last one of 3 colours, not \(2, 3, 8, 8\)"):
         pictures.plot_images(np.zeros((2, 3, 8, 8)))
-    with pytest.raises(ValueError, match=r"float in \[0, 1\], not float64 from -1.9 to 2.1; undo the normalisation"):
+    with pytest.raises(ValueError, match=r"float in \[0, 1\], not from -1.9 to 2.1; undo the normalisation"):
         pictures.plot_images(np.linspace(-1.9, 2.1, 48).reshape(1, 4, 4, 3))
-    with pytest.raises(ValueError, match="not float64 from nan to nan"):
+    with pytest.raises(ValueError, match="not from nan to nan"):
         pictures.plot_images(np.full((1, 4, 4, 3), np.nan))
     with pytest.raises(ValueError, match=r"not \(0, 4, 4, 3\)"):
         pictures.plot_images(np.zeros((0, 4, 4, 3)))

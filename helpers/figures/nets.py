@@ -45,7 +45,7 @@ def measure_blocks(model: nn.Sequential, image: torch.Tensor) -> list[Block]:
     return [
         Block(
             name=name,
-            operations=[_operation(module) for module in block.modules() if _is_leaf(module)],
+            operations=_operations(block),
             adds_input=isinstance(block, models.AddResidual | models.ResidualBlock),
             parameters=models.count_parameters(block),
             multiply_adds=sum(counts.get(f"{type(model).__name__}.{name}", {}).values()) // 2,
@@ -102,14 +102,11 @@ def _blocks(model: nn.Sequential) -> Iterator[tuple[str, nn.Module]]:
         yield from ((f"{name}.{key}", part) for key, part in stage.named_children()) if several else [(name, stage)]
 
 
-def _is_leaf(module: nn.Module) -> bool:
-    return not list(module.children()) and not isinstance(module, nn.Sequential)
-
-
-def _operation(module: nn.Module) -> str:
-    """What a module does, with the side of its window: "Conv 3×3", "MaxPool 2"."""
-    size = getattr(module, "kernel_size", "")
-    return f"{type(module).__name__.removesuffix('2d')} {'×'.join(map(str, np.ravel(size)))}".strip()
+def _operations(block: nn.Module) -> list[str]:
+    """What a block does, in order, with the side of its windows: "Conv 3×3", "MaxPool 2"."""
+    leaves = [m for m in block.modules() if not list(m.children()) and not isinstance(m, nn.Sequential)]
+    sides = ["×".join(map(str, np.ravel(getattr(leaf, "kernel_size", "")))) for leaf in leaves]
+    return [f"{type(leaf).__name__.removesuffix('2d')} {side}".strip() for leaf, side in zip(leaves, sides)]
 
 
 def _lines(block: Block) -> str:

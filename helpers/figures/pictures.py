@@ -31,7 +31,7 @@ def mosaic(rows: np.ndarray, group: int = 0) -> np.ndarray:
 def plot_rows(
     rows: np.ndarray,
     labels: Sequence[str],
-    heads: Sequence[str] | None = None,
+    heads: Sequence[str] = (),
     heading: str = "",
     group: int = 0,
     scale: int | None = None,
@@ -55,9 +55,9 @@ def plot_rows(
 
 def plot_images(
     images: np.ndarray,
-    titles: Sequence[str] | None = None,
+    titles: Sequence[str] = (),
     columns: int = 10,
-    title_colors: Sequence[str] | None = None,
+    title_colors: Sequence[str] = (),
     heading: str = "",
 ) -> Figure:
     """Draw images (N, H, W, 3), uint8 or float in [0, 1], in a grid, each on its own axes under its own title.
@@ -88,7 +88,7 @@ def _pixels(images: np.ndarray, axes: int) -> np.ndarray:
     if images.dtype == np.uint8:
         return images
     if not (images.min() >= 0 and images.max() <= 1):
-        found = f"{images.dtype} from {images.min():.3g} to {images.max():.3g}"
+        found = f"from {images.min():.3g} to {images.max():.3g}"
         raise ValueError(f"images must be uint8, or float in [0, 1], not {found}; undo the normalisation first")
     return np.rint(255 * images).astype(np.uint8)
 
