@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from helpers.figures import style
 
 DPI = 100  # figures are laid out in pixels, so that an image is enlarged by a whole factor
-PAGE, BESIDE_LABELS = int(DPI * style.WIDTH), 760  # pixels across a page, and of it for rows that have labels
+PAGE, LETTER = int(DPI * style.WIDTH), 8  # pixels across a page, and across a letter of a label
 GAP = 2  # white pixels between the images of a mosaic, in pixels of the images
 TEXT, LINE, MARGIN = 10, 17, 8  # points of a title; pixels that a line of it takes, and around it
 
@@ -44,7 +44,8 @@ def plot_rows(
     canvas = mosaic(rows, group)
     count, columns, height, width = np.shape(rows)[:4]
     if ax is None:
-        size = np.array(canvas.shape[1::-1]) * (scale or max(1, BESIDE_LABELS // canvas.shape[1]))
+        beside = LETTER * max(len(line) for label in labels for line in label.split("\n"))
+        size = np.array(canvas.shape[1::-1]) * (scale or max(1, (PAGE - beside) // canvas.shape[1]))
         ax = plt.figure(figsize=size / DPI, dpi=DPI, layout="none").add_axes((0, 0, 1, 1))  # texts lie around it
     _draw(ax, canvas, heading)
     ax.set_yticks(np.arange(count) * (height + GAP) + (height - 1) / 2, labels, fontsize=TEXT)
