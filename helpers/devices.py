@@ -5,7 +5,8 @@ import ctypes
 import dataclasses
 import math
 import os
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -205,3 +206,18 @@ def _quota() -> int | None:
 def threads(jobs: int) -> int:
     """Cores for each of several jobs that run side by side, at least one."""
     return max(1, cores() // jobs)
+
+
+def in_turns(works: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+    """Seconds that each work took in each round, in turns, so that a busy moment of the machine hits all of them.
+
+    A first round warms up and is not counted. A work waits for its device before it returns.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    for turn in range(rounds + 1):
+        for name, work in works.items():
+            started = time.perf_counter()
+            work()
+            if turn:
+                seconds[name].append(time.perf_counter() - started)
+    return seconds

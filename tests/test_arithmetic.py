@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from helpers import models
-from helpers.figures import diagrams
+from helpers.figures import nets
 
 GIGA = 1e9
 
@@ -18,7 +18,7 @@ def test_the_nets_cost_what_is_known_of_them(net, forward, training):
 @pytest.mark.parametrize("net", models.NETS)
 @pytest.mark.parametrize("width", [8, 64])
 def test_two_operations_are_one_multiply_add(net, width):
-    blocks = diagrams.measure_blocks(models.build(net, 10, width), torch.zeros(1, 3, 32, 32))
+    blocks = nets.measure_blocks(models.build(net, 10, width), torch.zeros(1, 3, 32, 32))
     assert models.count_flops(net, width) == 2 * sum(block.multiply_adds for block in blocks)
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import runpy
 import subprocess
 from pathlib import Path
 
@@ -61,6 +62,9 @@ def test_peak_memory_is_measured_in_a_process_of_its_own():
     "arguments, message",
     [(["--only", "all"], "invalid choice: 'all'"), (["--rounds", "0"], "--rounds must be 1 or more, not 0")],
 )
-def test_a_wrong_argument_is_one_clear_error(arguments, message):
-    done = bench(*arguments)
-    assert done.returncode == 2 and message in done.stderr
+def test_a_wrong_argument_is_one_clear_error(arguments, message, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    main = runpy.run_path(str(BENCHMARKS / "__main__.py"), run_name="benchmarks")["main"]
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2 and message in capsys.readouterr().err

@@ -135,3 +135,11 @@ def test_a_container_s_share_of_the_cores_counts(limit, expected, monkeypatch, t
     monkeypatch.setattr("helpers.devices.QUOTA", tmp_path / "cpu.max")
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 2, 5}, raising=False)
     assert cores() == expected
+
+
+def test_works_take_turns_after_a_round_that_is_not_counted():
+    calls = []
+    seconds = devices.in_turns({name: lambda name=name: calls.append(name) for name in ("a", "b")}, rounds=2)
+    assert calls == ["a", "b"] * 3
+    assert {name: len(values) for name, values in seconds.items()} == {"a": 2, "b": 2}
+    assert all(value >= 0 for values in seconds.values() for value in values)

@@ -1,5 +1,7 @@
 """What pictures show: the pixels given to imshow, one axes and title an image, and errors that name the way out."""
 
+import io
+
 import matplotlib
 
 matplotlib.use("Agg")
@@ -11,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.colors import to_hex
 from matplotlib.text import Text
+from PIL import Image
 
 from helpers.figures import pictures, style
 
@@ -27,14 +30,6 @@ def figures():
 def grey(*levels, side=4):
     """One image of a single grey level each, (N, side, side, 3) uint8."""
     return np.stack([np.full((side, side, 3), level, np.uint8) for level in levels])
-
-
-def photographs(*shape, seed=0):
-    """Smooth images of more colours than a palette holds, (…, 32, 32, 3) uint8."""
-    corners = np.random.default_rng(seed).integers(0, 256, (*shape, 2, 2, 3)).astype(float)
-    right, down = np.linspace(0, 1, 32)[:, None], np.linspace(0, 1, 32)[:, None, None]
-    top, bottom = (corners[..., i, :1, :] * (1 - right) + corners[..., i, 1:, :] * right for i in (0, 1))
-    return (top[..., None, :, :] * (1 - down) + bottom[..., None, :, :] * down).astype(np.uint8)
 
 
 def drawn(ax):
@@ -76,22 +71,6 @@ def test_floats_are_levels():
     assert pictures.mosaic(pixel)[0, 0].tolist() == [0, 51, 255]
 
 
-# ---- few colours
-
-
-def test_few_images_keep_their_colors_and_many_come_close():
-    few = np.arange(300, dtype=np.uint8).reshape(1, 10, 10, 3)  # 100 colours
-    assert np.array_equal(pictures.few_colors(few), few)
-    many = photographs(3, 4)
-    close = pictures.few_colors(many)
-    assert close.shape == many.shape and close.dtype == np.uint8
-    count = len(np.unique(close.reshape(-1, 3), axis=0))
-    assert len(np.unique(many.reshape(-1, 3), axis=0)) > 1000 >= pictures.COLORS >= count > pictures.COLORS / 2
-    error = close.astype(float) - many
-    assert np.sqrt((error**2).mean()) < 12
-    assert np.abs(error.mean(axis=(0, 1, 2, 3))).max() < 2
-
-
 # ---- plot_images
 
 
@@ -107,28 +86,28 @@ def test_images_each_on_its_axes_under_its_title():
 
 def test_images_fill_rows_from_the_top_left():
     boxes = [ax.get_position() for ax in pictures.plot_images(grey(1, 2, 3, 4, 5), columns=3).axes]
-    assert [round(box.x0, 3) for box in boxes] == [0, 0.333, 0.667, 0, 0.333]
+    assert [round(box.x0, 2) for box in boxes] == [0, 0.34, 0.67, 0, 0.34]
     assert len({round(box.y0, 3) for box in boxes[:3]}) == 1 and boxes[3].y1 < boxes[0].y0
 
 
-@pytest.mark.parametrize("columns", [1, 5, 8, 10])
-def test_each_pixel_of_an_image_takes_a_whole_number_of_pixels(columns):
-    images = np.random.default_rng(0).integers(0, 2, (columns, 32, 32, 1), np.uint8).repeat(3, axis=-1) * 255
+def assert_enlarged_by(scale, image, figure):
+    """As a notebook shows the figure, each pixel of a noisy image of two levels is a square of so many pixels."""
+    page = np.asarray(Image.open(io.BytesIO(style.png(figure))).convert("L"))
+    expected = image[..., 0].repeat(scale, axis=0).repeat(scale, axis=1)
+    places = np.lib.stride_tricks.sliding_window_view(page, expected.shape)
+    corners = np.argwhere((places[..., :scale, :scale] == expected[:scale, :scale]).all(axis=(2, 3)))
+    assert any(np.array_equal(places[top, left], expected) for top, left in corners)
+
+
+def noise(*shape):
+    return np.random.default_rng(0).integers(0, 2, (*shape, 32, 32, 1), np.uint8).repeat(3, axis=-1) * 200
+
+
+@pytest.mark.parametrize("columns, scale", [(5, 5), (8, 3)])
+def test_each_pixel_of_an_image_takes_a_whole_number_of_pixels(columns, scale):
+    images = noise(columns)
     figure = pictures.plot_images(images, ["title"] * columns, columns, heading="heading")
-    figure.canvas.draw()
-    page = np.asarray(figure.canvas.buffer_rgba())[..., 0]
-    box = figure.axes[-1].get_window_extent()
-    left, top = round(box.x0), page.shape[0] - round(box.y1)
-    side = round(box.width)
-    assert side % 32 == 0
-    shown = page[top : top + side, left : left + side]
-    assert np.array_equal(shown, images[-1, ..., 0].repeat(side // 32, axis=0).repeat(side // 32, axis=1))
-
-
-def test_a_page_of_photographs_is_stored_with_a_palette():
-    grid, rows = pictures.plot_images(photographs(20)), pictures.plot_rows(photographs(4, 5), list("abcd")).figure
-    for figure in (grid, rows):
-        assert style.png(figure)[25] == 3  # the byte of a PNG that says how colours are kept; 3 is a palette
+    assert_enlarged_by(scale, images[-1], figure)
 
 
 def test_heading_stands_above_the_titles():
@@ -140,24 +119,20 @@ def test_heading_stands_above_the_titles():
 
 
 def test_images_must_be_pixels():
-    with pytest.raises(ValueError, match=r"\(N, H, W, 3\), not \(2, 3, 8, 8\); colours come last"):
+    with pytest.raises(ValueError, match=r"4 axes, the last one of 3 colours, not \(2, 3, 8, 8\)"):
         pictures.plot_images(np.zeros((2, 3, 8, 8)))
-    with pytest.raises(ValueError, match=r"float in \[0, 1\], not float64 from -1.9 to 2.1; undo the normalisation"):
+    with pytest.raises(ValueError, match=r"float in \[0, 1\], not from -1.9 to 2.1; undo the normalisation"):
         pictures.plot_images(np.linspace(-1.9, 2.1, 48).reshape(1, 4, 4, 3))
-    with pytest.raises(ValueError, match="not float64 from -0.1 to 0.9"):
-        pictures.plot_images(np.linspace(-0.1, 0.9, 48).reshape(1, 4, 4, 3))
-    with pytest.raises(ValueError, match="float in .0, 1., not float64 from nan to nan"):
+    with pytest.raises(ValueError, match="not from nan to nan"):
         pictures.plot_images(np.full((1, 4, 4, 3), np.nan))
-    with pytest.raises(ValueError, match="must be uint8, or float in .0, 1., not int64"):
-        pictures.plot_images(np.ones((1, 4, 4, 3), np.int64))
     with pytest.raises(ValueError, match=r"not \(0, 4, 4, 3\)"):
         pictures.plot_images(np.zeros((0, 4, 4, 3)))
 
 
 def test_images_want_a_title_and_a_color_each():
-    with pytest.raises(ValueError, match="1 titles for 2 images; give one for each image"):
+    with pytest.raises(ValueError):
         pictures.plot_images(grey(1, 2), ["one"])
-    with pytest.raises(ValueError, match="3 title_colors for 2 images"):
+    with pytest.raises(ValueError):
         pictures.plot_images(grey(1, 2), title_colors=["red"] * 3)
 
 
@@ -170,68 +145,33 @@ def test_rows_have_labels_beside_and_heads_above():
     assert np.array_equal(drawn(ax), pictures.mosaic(rows))
     assert [label.get_text() for label in ax.get_yticklabels()] == ["upper", "lower"]
     assert ax.get_yticks().tolist() == [3.5, 13.5]  # the middles of pixels 0 to 7 and 10 to 17
-    assert [text.get_text() for text in ax.texts] == ["raw", ""]
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["raw", ""]
+    assert ax.get_xticks().tolist() == [-0.5, 9.5]  # the left edges of pixels 0 and 10
     assert ax.get_title(loc="left") == "Heading"
 
 
 def test_rows_take_axes_and_a_scale():
     own = plt.subplots()[1]
     assert pictures.plot_rows(grey(1)[None], ["row"], ax=own) is own
-    ax = pictures.plot_rows(grey(1, side=32)[None], ["row"], scale=3)
-    assert round(ax.get_window_extent().width) == 96
+    rows = noise(1, 1)
+    assert_enlarged_by(3, rows[0, 0], pictures.plot_rows(rows, ["row"], scale=3).figure)
 
 
 def test_rows_fit_the_page_with_their_labels_and_heads():
     labels = ["a label of some length\nand of two lines"] * 3
-    ax = pictures.plot_rows(photographs(3, 10), labels, [f"head {k}" for k in range(10)], "Heading", group=5)
-    figure = ax.figure
-    figure.canvas.draw()
-    width, height = figure.bbox.size
-    assert width <= 100 * style.WIDTH + 2 * pictures.MARGIN
-    for text in [*ax.get_yticklabels(), *ax.texts, title_of(ax)]:
-        box = text.get_window_extent()
-        assert box.x0 >= 0 and box.y0 >= 0 and box.y1 <= height, text.get_text()
-    assert title_of(ax).get_window_extent().y0 >= max(text.get_window_extent().y1 for text in ax.texts)
+    ax = pictures.plot_rows(noise(3, 10), labels, [f"head {k}" for k in range(10)], "Heading", group=5)
+    width = Image.open(io.BytesIO(style.png(ax.figure))).width
+    assert 700 < width < 100 * style.WIDTH + 20
+    heads = [text.get_window_extent() for text in ax.get_xticklabels()]
+    assert all(left.x1 < right.x0 for left, right in zip(heads, heads[1:]))
+    assert title_of(ax).get_window_extent().y0 >= max(head.y1 for head in heads)
+    assert min(head.y0 for head in heads) >= ax.get_window_extent().y1
 
 
 def test_rows_want_five_axes_and_a_text_each():
-    with pytest.raises(ValueError, match=r"\(R, C, H, W, 3\), not \(2, 4, 4, 3\)"):
+    with pytest.raises(ValueError, match=r"5 axes, the last one of 3 colours, not \(2, 4, 4, 3\)"):
         pictures.plot_rows(grey(1, 2), ["row"])
-    with pytest.raises(ValueError, match="2 labels for 1 rows"):
+    with pytest.raises(ValueError):
         pictures.plot_rows(grey(1)[None], ["one", "two"])
-    with pytest.raises(ValueError, match="1 heads for 2 columns"):
+    with pytest.raises(ValueError):
         pictures.plot_rows(grey(1, 2)[None], ["row"], ["head"])
-
-
-# ---- levels and planes
-
-
-def test_levels_are_shares_in_percent():
-    counts = np.array([[1, 3], [2, 2], [4, 0]])
-    ax = pictures.plot_levels(counts, np.array([[0, 1], [2, 3], [4, 5]]))
-    assert [line.get_label() for line in ax.lines] == ["red", "green", "blue"]
-    assert [line.get_xdata().tolist() for line in ax.lines] == [[0, 1], [2, 3], [4, 5]]
-    assert [line.get_ydata().tolist() for line in ax.lines] == [[25, 75], [50, 50], [100, 0]]
-    assert len({line.get_linestyle() for line in ax.lines}) == 3  # told apart without colours
-    assert ax.get_ylabel().endswith("(%)") and ax.get_ylim()[0] == 0
-
-
-def test_levels_share_one_axis_or_have_their_own():
-    own = plt.subplots()[1]
-    assert pictures.plot_levels(np.ones((3, 4)), np.arange(4), own) is own
-    assert all(line.get_xdata().tolist() == [0, 1, 2, 3] for line in own.lines)
-    for counts, values in ((np.ones((2, 4)), np.arange(4)), (np.ones((3, 4)), np.arange(5)), (np.ones(4), np.ones(4))):
-        with pytest.raises(ValueError, match=r"counts must be \(3, L\)"):
-            pictures.plot_levels(counts, values)
-
-
-def test_planes_are_white_at_the_mean():
-    plane = np.array([[0.0, -2.5], [2.5, 1.0]])
-    ax = pictures.plot_plane(plane)
-    assert np.array_equal(drawn(ax), plane)
-    colours = ax.images[0].to_rgba(plane)[..., :3]
-    assert colours[0, 0].min() > 0.95  # white
-    assert colours[0, 1, 0] > colours[0, 1, 2] + 0.3  # orange below the mean
-    assert colours[1, 0, 2] > colours[1, 0, 1] + 0.2  # purple above it
-    with pytest.raises(ValueError, match=r"\(H, W\), not \(2, 2, 3\)"):
-        pictures.plot_plane(np.zeros((2, 2, 3)))

@@ -21,28 +21,13 @@ from helpers.figures.comparison_plots import (
     plot_pairing,
     plot_power,
 )
-from helpers.figures.diagrams import (
-    measure_blocks,
-    plot_costs,
-    plot_net,
-)
-from helpers.figures.pictures import (
-    few_colors,
-    plot_images,
-    plot_levels,
-    plot_plane,
-    plot_rows,
-)
+from helpers.figures.curves import plot_curves, plot_plateau, plot_rate
+from helpers.figures.nets import measure_blocks, plot_costs, plot_net
+from helpers.figures.pictures import plot_images, plot_rows
 from helpers.figures.plots import (
     column,
-    plot_accuracy,
     plot_class_accuracy,
     plot_confusion,
-    plot_gap,
-    plot_loss,
-    plot_rate,
-    plot_raw_and_averaged,
-    plot_speeds,
 )
 from helpers.figures.rate_plots import (
     MARKS,
@@ -51,11 +36,6 @@ from helpers.figures.rate_plots import (
     plot_range_test,
     plot_spreads,
     plot_sweeps,
-)
-from helpers.figures.run_plots import (
-    plot_held_rate,
-    plot_luck,
-    plot_plateau,
 )
 from helpers.figures.style import (
     AVERAGED,
@@ -94,41 +74,32 @@ __all__ = [
     "VALIDATION",
     "WIDTH",
     "column",
-    "few_colors",
     "grey",
     "measure_blocks",
     "overlay",
-    "plot_accuracy",
     "plot_by_epoch",
     "plot_class_accuracy",
     "plot_confusion",
     "plot_costs",
     "plot_courses",
+    "plot_curves",
     "plot_effects",
     "plot_entries",
-    "plot_gap",
     "plot_grid",
     "plot_groups",
-    "plot_held_rate",
     "plot_images",
-    "plot_levels",
-    "plot_loss",
-    "plot_luck",
     "plot_maps",
     "plot_net",
     "plot_pairing",
     "plot_perturbation",
-    "plot_plane",
     "plot_plateau",
     "plot_pointing",
     "plot_power",
     "plot_randomisation",
     "plot_range_test",
     "plot_rate",
-    "plot_raw_and_averaged",
     "plot_rows",
     "plot_scale",
-    "plot_speeds",
     "plot_spreads",
     "plot_sweeps",
     "plot_triptychs",

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from helpers import files
 from helpers.figures import pictures, style
-from helpers.figures.plots import percent
+from helpers.figures.style import percent
 from helpers.gradcam.sanity import Randomisation
 from helpers.gradcam.scores import Array, Curve, Pointing, as_array, mean
 

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from helpers.figures import style
-from helpers.figures.plots import percent
+from helpers.figures.style import percent
 from helpers.results import comparisons
 from helpers.results.comparisons import Difference, Pairing
 from helpers.training.store import epoch_seconds

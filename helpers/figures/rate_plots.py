@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
 from helpers.figures import style
-from helpers.figures.plots import percent
+from helpers.figures.style import percent
 from helpers.rates.rate_curves import Curve, Spread, Suggestions, smooth
 from helpers.results.rate_grid import Accuracies, Rates
 

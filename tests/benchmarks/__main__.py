@@ -43,15 +43,15 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="the JSON; default bench.json among the runs")
     parser.add_argument("--tiny", action="store_true", help="the smallest nets and batches: a test, not a measurement")
     parser.add_argument("--grown", nargs=2, help=argparse.SUPPRESS)
-    return parser.parse_args(arguments)
+    given = parser.parse_args(arguments)
+    if given.rounds < 1:
+        parser.error(f"--rounds must be 1 or more, not {given.rounds}")
+    return given
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
     given = parse(arguments)
-    if given.rounds < 1:
-        print(f"error: --rounds must be 1 or more, not {given.rounds}", file=sys.stderr)
-        return 2
     scale = table.Scale(given.rounds, devices.compute(), given.tiny)
     if given.grown:
         print(memory.grown(scale, *given.grown))

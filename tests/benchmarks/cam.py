@@ -9,12 +9,11 @@ from collections.abc import Mapping
 import numpy as np
 import pytorch_grad_cam as package
 import torch
-from table import Row, Scale, compare
+from table import Row, Scale, Work, compare
 from torch import nn
 
 from helpers import devices, models
 from helpers.gradcam import maps as gradcam
-from helpers.training.speed import Work
 
 PACKAGE = {
     "gradcam": package.GradCAM,

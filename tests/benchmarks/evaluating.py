@@ -4,12 +4,11 @@ from collections.abc import Mapping
 
 import torch
 from steps import net_and_batch, recipes
-from table import Row, Scale, compare, random_images
+from table import Row, Scale, Work, compare, random_images
 
+from helpers import training
 from helpers.data import Normalize, eval_batches
 from helpers.recipes import Recipe
-from helpers.training import engine
-from helpers.training.speed import Work
 
 HALF = (0.5, 0.5, 0.5)
 
@@ -37,4 +36,4 @@ def variants(recipe: Recipe, scale: Scale, count: int) -> dict[str, Work]:
                 model(images)
         compute.synchronize()
 
-    return {"bare forward passes": bare, "ours": lambda: engine.evaluate(model, split, normalize)}
+    return {"bare forward passes": bare, "ours": lambda: training.evaluate(model, split, normalize)}

@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping
 
-from table import Row, Scale, against, compare, random_images
+from table import Row, Scale, Work, against, compare, random_images
 
 from helpers.data import DeviceLoader, TrainLoader, shapes10
 from helpers.recipes import PAD_CROP_FLIP_CUTOUT
-from helpers.training.speed import Work
 
 MEAN, BYTES = (0.5, 0.5, 0.5), 32 * 32 * 3
 

@@ -9,9 +9,7 @@ from pathlib import Path
 import cam
 import steps
 import torch
-from table import Scale
-
-from helpers.training.speed import Work
+from table import Scale, Work
 
 STATUS = Path("/proc/self/status")
 
@@ -61,15 +59,14 @@ def grown(scale: Scale, what: str, name: str) -> float:
     make = makers(scale)[what][name]
     if scale.compute.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
-        _twice(make(), name)
+        _twice(make())
         return torch.cuda.max_memory_allocated() / 2**20
     before = _status("VmRSS")
-    _twice(make(), name)
+    _twice(make())
     return _status("VmHWM") - before
 
 
-def _twice(work: Work, name: str) -> None:
-    steps.memory_rules().get(name, lambda: None)()
+def _twice(work: Work) -> None:
     work()
     work()
 

@@ -8,9 +8,7 @@ from pathlib import Path
 
 import nbformat
 import papermill
-from table import Row, Scale, compare
-
-from helpers.training.speed import Work
+from table import Row, Scale, Work, compare
 
 NOTEBOOK = Path(__file__).resolve().parents[2] / "notebooks" / "05_train_one_cycle.ipynb"
 DEPENDENCIES = "import torch, torchvision, albumentations"

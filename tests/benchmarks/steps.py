@@ -4,16 +4,13 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 
 import torch
-from table import Row, Scale, against, compare, random_data
+from table import Row, Scale, Work, against, compare, random_data
 from torch.nn import functional as F
 
 from helpers import devices, models
 from helpers.devices import Compute
 from helpers.recipes import RECIPES, Recipe
-from helpers.training import speed
-from helpers.training.engine import make_optimizer
-from helpers.training.settings import Setting
-from helpers.training.speed import Form, Work
+from helpers.training import Setting, State, make_optimizer, train_epoch
 
 NAMES = ("davidnet-onecycle-plus", "resnet18-plateau")
 PLAIN, BARE, OURS, LOADER = "plain fp32 NCHW", "bare loop", "ours, the whole loop", "of that, our loader"
@@ -28,17 +25,12 @@ def measure(scale: Scale, yardsticks: Mapping[str, float]) -> list[Row]:
         images = recipe.batch_size * steps
         amounts = {name: recipe.batch_size if name == PLAIN else images for name in works}
         what = f"Training step: {recipe.net}, batch {recipe.batch_size}, {scale.compute.describe()}"
-        found = compare(what, works, scale.rounds, amounts, "image", memory_rules())
+        found = compare(what, works, scale.rounds, amounts, "image")
         flop, precision = models.count_flops(recipe.net, recipe.width, backward=True), scale.compute.precision
         for row, name in zip(found, ("fp32", precision, precision)):
             rows.append(against(row, row.amount * flop, yardsticks, name))
         rows.append(found[-1])
     return rows
-
-
-def memory_rules() -> dict[str, Work]:
-    """What precedes each work: the plain loop has the C library's own rules, the others keep memory as every run."""
-    return {PLAIN: lambda: devices.keep_memory(False), **dict.fromkeys((BARE, OURS, LOADER), devices.keep_memory)}
 
 
 def recipes(scale: Scale) -> Iterator[Recipe]:
@@ -52,19 +44,19 @@ def variants(recipe: Recipe, compute: Compute, steps: int) -> dict[str, Work]:
     """What is compared; the plain loop takes one step, since it is slow."""
     compute = compute.suited_to(recipe.width)
     setting = Setting(recipe, random_data(steps * recipe.batch_size), "full", 0, compute)
-    loader = setting.train_loader(setting.dataset.train)
+    loader = setting.batches(setting.dataset.train)
     return {
         PLAIN: plain_loop(recipe, compute.device, 1),
         BARE: bare_loop(recipe, compute, steps),
-        OURS: speed.whole_loop(setting, setting.dataset.train),
+        OURS: whole_loop(setting),
         LOADER: lambda: sum(1 for _ in loader.epoch(0)),
     }
 
 
 def plain_loop(recipe: Recipe, device: str, steps: int) -> Work:
     """As the main.py of kuangliu/pytorch-cifar trains: fp32, NCHW, and the loss and the hits read after every step."""
-    form = Form(Compute(device, "fp32", torch.contiguous_format), keep_memory=False)
-    model, images, labels = net_and_batch(recipe, form.compute)
+    compute = Compute(device, "fp32", torch.contiguous_format)
+    model, images, labels = net_and_batch(recipe, compute)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
 
     def run() -> None:
@@ -77,7 +69,7 @@ def plain_loop(recipe: Recipe, device: str, steps: int) -> Work:
             optimizer.step()
             total_loss += loss.item()
             correct += outputs.max(1)[1].eq(labels).sum().item()
-        form.compute.synchronize()
+        compute.synchronize()
 
     return run
 
@@ -97,6 +89,19 @@ def bare_loop(recipe: Recipe, compute: Compute, steps: int) -> Work:
             scaler.update()
             optimizer.zero_grad(set_to_none=True)
         compute.synchronize()
+
+    return run
+
+
+def whole_loop(setting: Setting) -> Work:
+    """An epoch as `training.fit` trains it: augmentation, schedule, average, bar."""
+    loader = setting.batches(setting.dataset.train)
+    state = State(setting, max(3, len(loader)))
+
+    def run() -> None:
+        state.steps.clear()  # every round follows the plan from its beginning
+        train_epoch(state, setting, loader, 0)
+        setting.compute.synchronize()
 
     return run
 

@@ -4,13 +4,12 @@ import functools
 from collections.abc import Mapping
 
 from steps import bare_loop, net_and_batch, recipes
-from table import Row, Scale, compare
+from table import Row, Scale, Work, compare
 
 from helpers.rates.finder import range_test
 from helpers.rates.rate_curves import Sweep
 from helpers.recipes import Recipe
-from helpers.training.engine import make_optimizer, recipe_loss
-from helpers.training.speed import Work
+from helpers.training import make_optimizer, recipe_loss
 
 
 def measure(scale: Scale, yardsticks: Mapping[str, float]) -> list[Row]:

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from helpers import devices
 from helpers.data import Dataset, Images
 from helpers.devices import Compute
-from helpers.training import speed
+
+Work = Callable[[], Any]
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,7 @@ class Row:
 
     Attributes:
         what, name: the comparison it belongs to, and which side of it.
-        seconds, cpu_seconds: median by the clock, and of this process on all cores together.
-        low, high: of single rounds, in seconds.
+        seconds, low, high: by the clock: median, and of single rounds.
         amount, unit: what was got done in that time.
         over: its time divided by that of each row before it in the comparison; ratios of medians.
         yardstick: share of the machine's rate that it reaches, of `of`: "fp32" or "bf16" products or "copy".
@@ -43,7 +44,6 @@ class Row:
     seconds: float
     low: float
     high: float
-    cpu_seconds: float
     amount: float
     unit: str
     over: dict[str, float]
@@ -61,20 +61,18 @@ class Row:
 
 def compare(
     what: str,
-    works: Mapping[str, speed.Work],
+    works: Mapping[str, Work],
     rounds: int,
     amounts: Mapping[str, float],
     unit: str,
-    prepare: Mapping[str, Callable[[], None]] | None = None,
 ) -> list[Row]:
     """Time works in turns; ratios are of the time for one unit, so amounts may differ."""
     rows: list[Row] = []
-    for name, taken in speed.in_turns(works, rounds, prepare).items():
-        walls = [wall for wall, _ in taken]
-        middle, cpu = statistics.median(walls), statistics.median(cpu for _, cpu in taken)
+    for name, taken in devices.in_turns(works, rounds).items():
+        middle = statistics.median(taken)
         each = middle / amounts[name]
         over = {row.name: each * row.amount / row.seconds for row in rows}
-        rows.append(Row(what, name, middle, min(walls), max(walls), cpu, amounts[name], unit, over))
+        rows.append(Row(what, name, middle, min(taken), max(taken), amounts[name], unit, over))
     return rows
 
 

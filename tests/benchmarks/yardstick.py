@@ -1,10 +1,9 @@
 """What the machine can do at best: the rate of a large matrix product, and of a copy."""
 
 import torch
-from table import Row, Scale, compare
+from table import Row, Scale, Work, compare
 
 from helpers.devices import PRECISIONS
-from helpers.training.speed import Work
 
 
 def measure(scale: Scale) -> list[Row]:
