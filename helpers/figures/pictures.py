@@ -20,12 +20,11 @@ def mosaic(rows: np.ndarray, group: int = 0) -> np.ndarray:
     """Images (R, C, H, W, 3) side by side on white, as one of uint8; after every `group` columns the gap is wider."""
     tiles = _pixels(rows, 5)
     count, columns, height, width = tiles.shape[:4]
-    tops, lefts = np.arange(count) * (height + GAP), _lefts(columns, width, group)
-    canvas = np.full((tops[-1] + height, lefts[-1] + width, 3), 255, np.uint8)
-    for top, row in zip(tops, tiles):
-        for left, tile in zip(lefts, row):
-            canvas[top : top + height, left : left + width] = tile
-    return canvas
+    lefts = _lefts(columns, width, group)
+    canvas = np.full((count, height + GAP, lefts[-1] + width, 3), 255, np.uint8)
+    for column, left in enumerate(lefts):
+        canvas[:, :height, left : left + width] = tiles[:, column]
+    return canvas.reshape(-1, *canvas.shape[2:])[:-GAP]
 
 
 def plot_rows(
