@@ -37,7 +37,6 @@ from helpers.figures.plots import (
     column,
     plot_accuracy,
     plot_class_accuracy,
-    plot_confusion,
     plot_gap,
     plot_loss,
     plot_rate,
@@ -52,6 +51,7 @@ from helpers.figures.rate_plots import (
     plot_spreads,
     plot_sweeps,
 )
+from helpers.figures.rows import plot_confusion, plot_intervals
 from helpers.figures.run_plots import (
     plot_held_rate,
     plot_luck,
@@ -111,6 +111,7 @@ __all__ = [
     "plot_groups",
     "plot_held_rate",
     "plot_images",
+    "plot_intervals",
     "plot_levels",
     "plot_loss",
     "plot_luck",

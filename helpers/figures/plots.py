@@ -8,11 +8,11 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from helpers.figures import style
+from helpers.figures.style import percent
 from helpers.results.analysis import Share
 
 History = Sequence[Mapping[str, Any]]
@@ -120,40 +120,6 @@ def plot_class_accuracy(shares: Sequence[Share], classes: Sequence[str], about: 
     return ax
 
 
-def plot_confusion(matrix: np.ndarray, classes: Sequence[str], about: str, ax: Axes | None = None) -> Axes:
-    """A confusion matrix (K, K), row = truth, column = prediction: every cell has its count.
-
-    The colour is the share of its row, for the errors alone.
-    """
-    ax = ax or plt.subplots()[1]
-    shares = matrix / np.maximum(1, matrix.sum(1, keepdims=True))
-    right = np.eye(len(matrix), dtype=bool)
-    texts = np.where((matrix > 0) | right, matrix.astype(str), "")
-    sns.heatmap(
-        np.where(right, np.nan, shares),  # the diagonal would outshine every error
-        annot=texts,
-        fmt="",
-        mask=right,
-        cmap="Blues",
-        vmin=0,
-        square=True,
-        linewidths=1,
-        xticklabels=classes,
-        yticklabels=classes,
-        cbar_kws={"label": "share of the true class", "format": percent, "shrink": 0.75},
-        annot_kws={"fontsize": 10},
-        ax=ax,
-    )
-    for k, count in enumerate(np.diag(matrix)):
-        ax.text(k + 0.5, k + 0.5, f"{count}", ha="center", va="center", fontsize=10, color=style.GREY)
-    ax.grid(False)
-    ax.tick_params(length=0)
-    plt.setp(ax.get_xticklabels(), rotation=45, ha="right", rotation_mode="anchor")
-    plt.setp(ax.get_yticklabels(), rotation=0)
-    ax.set(xlabel="what the net said", ylabel="what it was", title=f"Confusions · {about}")
-    return ax
-
-
 def plot_speeds(speeds: Mapping[str, Sequence[float]], about: str, ax: Axes | None = None) -> Axes:
     """Images per second of every variant: median as a bar, all measurements as dots, times the first as text."""
     ax = ax or plt.subplots()[1]
@@ -169,11 +135,6 @@ def plot_speeds(speeds: Mapping[str, Sequence[float]], about: str, ax: Axes | No
     ax.grid(axis="y", visible=False)
     ax.set(xlabel="images per second, more is better", title=f"Training speed · {about}")
     return ax
-
-
-def percent(share: float, position: int | None = None) -> str:
-    """A tick label, in three digits at most: 0.7 → "70%", 0.925 → "92.5%"."""
-    return f"{100 * share:.3g}%"
 
 
 def column(history: History, name: str) -> np.ndarray:

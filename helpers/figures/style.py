@@ -71,3 +71,8 @@ def png(figure: Figure) -> bytes:
     small = io.BytesIO()
     (few if np.sqrt((error**2).mean()) < VISIBLE else image).save(small, format="png", optimize=True)
     return small.getvalue()
+
+
+def percent(share: float, position: int | None = None) -> str:
+    """A share in three digits at most, also as the label of a tick: 0.7 → "70%", 0.925 → "92.5%"."""
+    return f"{100 * share:.3g}%"
