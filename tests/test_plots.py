@@ -17,8 +17,7 @@ from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 from helpers import models
-from helpers.figures import diagrams, plots, rows, style
-from helpers.results import analysis
+from helpers.figures import diagrams, plots, style
 
 ABOUT = "Shapes-10, n = 1 run"
 HISTORY = [
@@ -28,8 +27,6 @@ HISTORY = [
     | {"train_accuracy": 0.5, "test_accuracy": 0.45, "ema_test_accuracy": 0.6},
 ]
 RAW_ONLY = [{**row, "ema_test_loss": None, "ema_test_accuracy": None, "val_loss": None} for row in HISTORY]
-CLASSES = ("circle", "ring", "star")
-MATRIX = np.array([[8, 2, 0], [1, 9, 0], [0, 0, 10]])
 
 
 def lines(ax) -> dict[str, list[float]]:
@@ -123,39 +120,6 @@ def test_gap_without_an_average(ax):
     assert list(lines(ax)) == ["training − test, raw weights"]
 
 
-def test_classes_are_sorted_with_their_intervals(ax):
-    shares = analysis.class_accuracy(MATRIX)
-    plots.plot_class_accuracy(shares, CLASSES, ABOUT, ax)
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["circle", "ring", "star"]
-    intervals, dots = ax.lines[0:6:2], ax.lines[1:6:2]
-    assert [tuple(line.get_xdata()) for line in intervals] == [(share.low, share.high) for share in shares]
-    assert [line.get_xdata()[0] for line in dots] == [0.8, 0.9, 1.0]
-    assert texts(ax) == ["80.0%", "90.0%", "100.0%"]
-    assert lines(ax)["all classes: 90.0%"] == [0, 1] and ax.lines[6].get_xdata() == [0.9, 0.9]
-    assert ABOUT in ax.get_title("left")
-
-
-def test_the_worst_class_is_at_the_bottom(ax):
-    plots.plot_class_accuracy(analysis.class_accuracy(MATRIX[::-1, ::-1]), CLASSES[::-1], ABOUT, ax)
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["circle", "ring", "star"]
-
-
-def test_confusion_colours_errors_and_counts_all(ax):
-    rows.plot_confusion(MATRIX, CLASSES, ABOUT, ax)
-    cells = ax.collections[0].get_array().reshape(3, 3)
-    assert not cells.diagonal().any(), "the diagonal is not coloured"
-    assert cells[0, 1] == 0.2 and cells[1, 0] == 0.1 and cells[0, 2] == 0
-    assert sorted(filter(None, texts(ax))) == sorted(["8", "9", "10", "2", "1"])
-    assert [label.get_text() for label in ax.get_yticklabels()] == list(CLASSES)
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("what the net said", "what it was")
-    assert ABOUT in ax.get_title("left")
-
-
-def test_confusion_of_a_class_without_images(ax):
-    rows.plot_confusion(np.diag([3, 0, 2]), CLASSES, ABOUT, ax)
-    assert sorted(filter(None, texts(ax))) == ["0", "2", "3"]
-
-
 def test_speeds_are_medians_with_factors(ax):
     plots.plot_speeds({"plain": [90, 100, 300], "fast": [200, 250, 240]}, ABOUT, ax)
     assert [bar.get_width() for bar in ax.patches] == [100, 240]
@@ -173,8 +137,6 @@ def test_speeds_are_medians_with_factors(ax):
         lambda: plots.plot_raw_and_averaged(HISTORY, ABOUT),
         lambda: plots.plot_rate(np.array([0.1]), 1, ABOUT),
         lambda: plots.plot_gap(HISTORY, ABOUT),
-        lambda: plots.plot_class_accuracy(analysis.class_accuracy(MATRIX), CLASSES, ABOUT),
-        lambda: rows.plot_confusion(MATRIX, CLASSES, ABOUT),
         lambda: plots.plot_speeds({"plain": [1.0]}, ABOUT),
     ],
 )

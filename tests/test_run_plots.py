@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from helpers.figures import run_plots, style
-from helpers.results import analysis
 from helpers.training import schedules
 
 ABOUT = "Shapes-10, n = 1 run"
@@ -93,27 +92,11 @@ def test_many_levels_name_their_ends(ax):
     assert list(texts(ax)) == ["1", "0.314"]
 
 
-def test_luck_shows_both_gains_and_their_means(ax):
-    luck = analysis.Luck(np.array([0.0, 0.01, 0.02, 0.01]), np.array([-0.01, 0.0, 0.01, 0.02]))
-    run_plots.plot_luck(luck, ABOUT, ax)
-    names = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert names == ["on the half that chose it: +1.00 on average", "on the other half: +0.50 on average"]
-    assert [line.get_xdata()[0] for line in ax.lines] == pytest.approx([1.0, 0.5, 0.0])
-    assert sum(patch.get_height() for patch in ax.patches) == 8  # every draw stands in one bar of each
-    assert ax.get_xlabel() == "percentage points of accuracy" and ABOUT in ax.get_title("left")
-
-
-def test_luck_without_any_gain_can_be_drawn(ax):
-    run_plots.plot_luck(analysis.Luck(np.zeros(3), np.zeros(3)), ABOUT, ax)
-    assert sum(patch.get_height() for patch in ax.patches) == 6
-
-
-@pytest.mark.parametrize("draw", ["plateau", "rate", "luck"])
+@pytest.mark.parametrize("draw", ["plateau", "rate"])
 def test_without_axes_a_figure_is_made(draw):
     made = {
         "plateau": lambda: run_plots.plot_plateau(STATES, "test", ABOUT),
         "rate": lambda: run_plots.plot_held_rate(np.array([0.1]), 1, ABOUT),
-        "luck": lambda: run_plots.plot_luck(analysis.Luck(*np.zeros((2, 2))), ABOUT),
     }[draw]()
     assert made.figure.axes == [made]
     plt.close(made.figure)

@@ -13,7 +13,6 @@ from matplotlib.ticker import MaxNLocator
 
 from helpers.figures import style
 from helpers.figures.style import percent
-from helpers.results.analysis import Share
 
 History = Sequence[Mapping[str, Any]]
 # column of the history: its name in a legend, colour and line style
@@ -97,27 +96,6 @@ def plot_gap(history: History, about: str, ax: Axes | None = None) -> Axes:
     ax.axhline(0, color=style.BLACK, linewidth=1)
     ax.legend()
     return _labelled(ax, f"The gap · {about}", "percentage points")
-
-
-def plot_class_accuracy(shares: Sequence[Share], classes: Sequence[str], about: str, ax: Axes | None = None) -> Axes:
-    """Accuracy of every class as a dot with its interval, the best class on top, over the line of all images."""
-    ax = ax or plt.subplots()[1]
-    order = sorted(range(len(shares)), key=lambda k: shares[k].value)
-    for row, k in enumerate(order):
-        share = shares[k]
-        ax.plot([share.low, share.high], [row, row], color=style.SKY, linewidth=6, solid_capstyle="round")
-        ax.plot(share.value, row, "o", color=style.BLUE, markersize=8)
-        text = ax.annotate(f"{share.value:.1%}", (share.high, row), (8, 0), textcoords="offset points", va="center")
-        text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.5})  # it may lie on the line of all classes
-    every = sum(share.hits for share in shares) / max(1, sum(share.count for share in shares))
-    ax.axvline(every, color=style.GREY, linestyle="--", linewidth=1.2, label=f"all classes: {every:.1%}")
-    ax.set_yticks(range(len(order)), [classes[k] for k in order])
-    ax.margins(x=0.09)
-    ax.xaxis.set_major_formatter(percent)
-    ax.grid(axis="y", visible=False)
-    ax.legend(loc="lower right" if every < 0.5 else "upper left")
-    ax.set(xlabel="accuracy, with its 95 % Wilson interval", title=f"Class by class · {about}")
-    return ax
 
 
 def plot_speeds(speeds: Mapping[str, Sequence[float]], about: str, ax: Axes | None = None) -> Axes:

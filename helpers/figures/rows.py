@@ -43,11 +43,12 @@ def plot_intervals(
             colour = style.GREY if name in baselines else style.GREEN if decided else style.SKY
             _draw_interval(ax, place, found, len(values), colour, unit)
     for name, value in baselines.items():
-        label = None if name in rows else f"{name}: {written(value, unit=unit)}"
+        label = None if name in rows else f"{name}: {tick(value, unit=unit)}"
         ax.axvline(value, color=style.GREY, linestyle="--", linewidth=1.2, zorder=1, label=label)
     for (text, by_row), (marker, colour) in zip(marks.items(), MARKS):
         points = [(value, place) for place, name in enumerate(rows) for value in by_row.get(name, ())]
-        ax.plot(*np.reshape(points, (-1, 2)).T, marker, mfc="none", color=colour, markersize=8, zorder=4, label=text)
+        if points:
+            ax.plot(*zip(*points), marker, mfc="none", color=colour, markersize=8, zorder=4, label=text)
     _frame(ax, rows, unit)
     above = bool(ax.get_legend_handles_labels()[1])
     if above:
@@ -57,9 +58,9 @@ def plot_intervals(
     return ax
 
 
-def written(value: float, place: int | None = None, unit: str = "%") -> str:
-    """A number of a unit in three digits, also as the label of a tick: 0.925 is "92.5%", or as points "92.5"."""
-    return f"{value if unit == '' else 100 * value:.3g}" + "%" * (unit == "%")
+def tick(value: float, place: int | None = None, unit: str = "%") -> str:
+    """A number of a unit in three digits: 0.925 is "92.5%", or "92.5" points."""
+    return f"{100 * value if unit else value:.3g}{'%' if unit == '%' else ''}".replace("-", "−")
 
 
 def _draw_interval(ax: Axes, place: int, found: Interval, runs: int, colour: str, unit: str) -> None:
@@ -71,7 +72,7 @@ def _draw_interval(ax: Axes, place: int, found: Interval, runs: int, colour: str
         ax.add_line(bar)
         ax.plot(found.value, place, "o", color=style.GREY if colour == style.GREY else style.BLUE, markersize=7)
         spot = {"textcoords": "offset points", "va": "center", "bbox": style.PAPER}  # it may lie on a line
-        ax.annotate(written(found.value, unit=unit), (found.high, place), (8, 0), **spot)
+        ax.annotate(f"{found.value:{'.1%' if unit == '%' else '.3g'}}", (found.high, place), (8, 0), **spot)
     if runs > 1:
         ax.plot(found.value, place, "|", color=style.BLACK, markersize=18, markeredgewidth=2)
 
@@ -83,8 +84,8 @@ def _frame(ax: Axes, rows: Mapping[str, Row], unit: str) -> None:
     ax.set_yticks(range(len(rows)), [_named(name, *row) for name, row in rows.items()])
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.grid(axis="y", visible=False)
-    ax.margins(x=0.2)
-    ax.xaxis.set_major_formatter(partial(written, unit=unit))
+    ax.margins(x=0.15)
+    ax.xaxis.set_major_formatter(partial(tick, unit=unit))
 
 
 def _named(name: str, values: Sequence[float], found: Interval | None) -> str:

@@ -1,4 +1,4 @@
-"""Figures of a run whose rate is held and cut: what the plateau saw, the rate it chose, and what luck adds to a result.
+"""Figures of a run whose rate is held and cut: what the plateau saw and the rate it chose.
 
 As in `plots`, each function draws on axes and returns them, and `about` becomes part of the title.
 """
@@ -11,7 +11,6 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from helpers.figures import style
-from helpers.results.analysis import Luck
 from helpers.training.schedules import PlateauState
 
 MOST_LABELS = 8  # more rates than these are not all written out
@@ -77,23 +76,6 @@ def plot_held_rate(rates: np.ndarray, steps_per_epoch: int, about: str, ax: Axes
     ax.set_ylim(rates.min() / 3, rates.max() * 4)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(title=f"Learning rate · {about}", xlabel="epoch", ylabel="learning rate")
-    return ax
-
-
-def plot_luck(luck: Luck, about: str, ax: Axes | None = None) -> Axes:
-    """How much better than the last epoch the chosen one is: on the images that chose it, and on the others."""
-    ax = ax or plt.subplots()[1]
-    gains = {"on the half that chose it": (luck.claimed, style.TEST), "on the other half": (luck.kept, style.BLUE)}
-    every = 100 * np.concatenate([values for values, _ in gains.values()])
-    width = max(0.05, (every.max() - every.min()) / 30)
-    bins = np.arange(every.min() - width / 2, every.max() + width, width)
-    for name, (values, colour) in gains.items():
-        mean = 100 * values.mean()
-        ax.hist(100 * values, bins, color=colour, alpha=0.5, label=f"{name}: {mean:+.2f} on average")
-        ax.axvline(mean, color=colour, linewidth=2.5)
-    ax.axvline(0, color=style.BLACK, linewidth=1)
-    _legend_above(ax, f"The best epoch's gain over the last · {about}")
-    ax.set(xlabel="percentage points of accuracy", ylabel="random halves")
     return ax
 
 

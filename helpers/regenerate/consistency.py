@@ -40,13 +40,13 @@ def _readme(root: Path, runs: Iterable[Any], begun: Begun) -> Iterator[str]:
 
 def _run(run: Any) -> Iterator[str]:
     """Faults of one run: its epochs, its answers and its row in results.csv must tell the same accuracy."""
-    from helpers.results import comparisons
+    from helpers.regenerate.tables import judged
 
     facts = run.facts
     if len(run.history) != facts["epochs"]:
         yield f"curves.csv has {len(run.history)} epochs, results.csv {facts['epochs']}"
-    elif comparisons.judged(run.history[-1]) != facts["test_accuracy"]:
-        yield f"curves.csv ends at {comparisons.judged(run.history[-1])}, results.csv says {facts['test_accuracy']}"
+    elif judged(run.history[-1]) != facts["test_accuracy"]:
+        yield f"curves.csv ends at {judged(run.history[-1])}, results.csv says {facts['test_accuracy']}"
     if run.answers is None:
         yield "predictions.npz has no answers of it"
     elif abs(run.answers.accuracy - facts["test_accuracy"]) > TOLERANCE:

@@ -14,10 +14,9 @@ COLUMNS = (
     *("Recipe", "Net, epochs", "Runs", "Test accuracy, last epoch", "Train accuracy", "Published claim"),
     *("Best epoch on test", "Decides on", "Time of a run", "Device"),
 )
-GAP = 0.002  # the difference whose pairs are counted
 ABLATION = (
     *("Recipe", "Change", "Seeds", "Without the change", "With it", "Difference, seed by seed"),
-    f"Pairs that show {100 * GAP:g} points",
+    "Pairs that show 0.2 points",
 )
 CHANGES = {  # fields of a profile in words, where they change anything
     "n_train": "{n_train:,} training images",
@@ -77,26 +76,32 @@ def results_table(runs: "Iterable[FullRun]", begun: Begun | None = None) -> str:
     recipe without a finished run, what has begun is told as far as it has come.
     """
     from helpers import recipes  # here, since they load torch
-    from helpers.results import ablations, published
+    from helpers.results import published
 
     full, order = _full(runs), list(recipes.RECIPES)
     groups = published.by_recipe(full)
-    told = {one.changed for one in ablations.ablations(full)} - set(order)
+    told = {one.changed for one in _changes_of_recipes(full)} - set(order)
     names = sorted({*order, *groups} - told, key=lambda name: (published.place(name, order), name))
     return table(COLUMNS, [_line(name, groups.get(name, []), (begun or {}).get((name, 0), ())) for name in names])
 
 
 def ablations_table(runs: "Iterable[FullRun]") -> str:
     """One line per single change of a recipe, in Markdown: what it did to the accuracy of full runs on CIFAR-10."""
-    from helpers.results import ablations
-
     lines = []
-    for one in ablations.ablations(_full(runs)):
-        effect = f"{one.effect}, {one.effect.verdict}" if one.effect.verdict == "undecided" else str(one.effect)
-        sides = [f"{side}, {weights} weights" for side, weights in zip(one.summaries, one.weights)]
-        needed = str(one.pairs_needed(GAP) or "unknown")
-        lines.append([f"`{one.base}`", one.change, str(len(one.seeds)), *sides, effect, needed])
+    for one in _changes_of_recipes(_full(runs)):
+        sides = [f"{side}, {weights} weights" for side, weights in zip((one.without, one.with_it), one.weights)]
+        effect = f"{one.effect}, undecided" if one.effect.verdict == "undecided" else str(one.effect)
+        lines.append([f"`{one.base}`", one.change, str(len(one.differences)), *sides, effect, str(one.needed)])
     return table(ABLATION, lines) if lines else "None was run yet."
+
+
+def _changes_of_recipes(runs: "list[FullRun]") -> list[Any]:
+    """The rows of `results.ablations`."""
+    import pandas as pd
+
+    from helpers.results.ablations import ablations
+
+    return list(ablations(pd.DataFrame([run.facts for run in runs])).itertuples())
 
 
 def mixed(runs: "Iterable[FullRun]") -> list[str]:
@@ -170,19 +175,25 @@ def short_device(told: str) -> str:
 def _so_far(name: str, begun: Sequence[Row]) -> str:
     """How far a run has come, beside the published log at the same epoch where there is one."""
     from helpers import recipes
-    from helpers.results import comparisons, published
+    from helpers.results import published
 
     if not begun:
         return "not run"
-    told = f"{len(begun)} of {recipes.RECIPES[name].epochs} epochs: {100 * comparisons.judged(begun[-1]):.2f} %"
+    told = f"{len(begun)} of {recipes.RECIPES[name].epochs} epochs: {100 * judged(begun[-1]):.2f} %"
     theirs = published.claimed_curves().get(name)
     return told + (f" (theirs then: {100 * theirs[len(begun) - 1]:.2f} %)" if theirs else "")
 
 
 def _spread(accuracies: Sequence[float]) -> str:
-    from helpers.results import comparisons
+    from helpers.results import intervals
 
-    return str(comparisons.summarise(accuracies))
+    return str(intervals.mean(accuracies))
+
+
+def judged(row: Row) -> float:
+    """Test accuracy of an epoch's judged weights: the averaged ones where the run keeps them."""
+    averaged = row.get("ema_test_accuracy")
+    return row["test_accuracy"] if averaged is None else averaged
 
 
 def table(columns: Sequence[str], lines: Iterable[Sequence[str]]) -> str:

@@ -1,32 +1,28 @@
 """What came of the runs: tables, intervals, published data."""
 
 from helpers.results import rate_grid, weights
-from helpers.results.ablations import (
-    ablations,
+from helpers.results.ablations import ablations
+from helpers.results.intervals import (
+    Interval,
+    difference,
+    mcnemar,
+    mean,
+    power,
+    runs_needed,
+    share,
+    share_difference,
 )
-from helpers.results.analysis import (
+from helpers.results.predictions import (
+    Predictions,
+    accuracy,
+    agreement,
     class_accuracy,
     confused_pairs,
-    confusion_matrix,
+    confusion,
     luck_of_best_epoch,
-    predictions,
+    of_logits,
     ranked_mistakes,
-    wilson,
 )
-from helpers.results.comparisons import (
-    agreement,
-    difference,
-    epoch_reaching,
-    paired_difference,
-    pairing,
-    pairs_needed,
-    runs_needed,
-    seconds_to,
-    share_difference,
-    summarise,
-    t_quantile,
-)
-from helpers.results.intervals import Interval, mcnemar, mean, share
 from helpers.results.published import (
     CLAIMS,
     by_recipe,
@@ -34,32 +30,27 @@ from helpers.results.published import (
 )
 
 __all__ = [
-    "Interval",
-    "mcnemar",
-    "mean",
-    "share",
     "CLAIMS",
+    "Interval",
+    "Predictions",
     "ablations",
+    "accuracy",
     "agreement",
     "by_recipe",
     "class_accuracy",
     "confused_pairs",
-    "confusion_matrix",
+    "confusion",
     "difference",
-    "epoch_reaching",
     "full_runs",
     "luck_of_best_epoch",
-    "paired_difference",
-    "pairing",
-    "pairs_needed",
-    "predictions",
+    "mcnemar",
+    "mean",
+    "of_logits",
+    "power",
     "ranked_mistakes",
     "rate_grid",
     "runs_needed",
-    "seconds_to",
+    "share",
     "share_difference",
-    "summarise",
-    "t_quantile",
     "weights",
-    "wilson",
 ]

@@ -99,9 +99,8 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> tuple[Interval, float]:
     to either as a fair coin does. The interval is Clopper and Pearson's (1934) for the first net's share of these.
     """
     if first.dtype != bool or second.dtype != bool or first.shape != second.shape or not first.size:
-        raise ValueError(
-            f"need right answers (N,) bool, not {first.shape} {first.dtype}, {second.shape} {second.dtype}"
-        )
+        kinds = [f"{side.dtype} {side.shape}" for side in (first, second)]
+        raise ValueError(f"need right answers of both nets, bool (N,), not {' and '.join(kinds)}")
     won, lost, n = int((first & ~second).sum()), int((~first & second).sum()), first.size
     if not won + lost:
         return Interval(0.0, 0.0, 0.0, n, unit="points"), 1.0
@@ -115,6 +114,8 @@ def power(runs: int, gap: float, deviation: float, paired: bool = False, compari
 
     `deviation` is that between runs of one recipe, equal on both sides; or that of the differences of pairs.
     """
+    if deviation < 1e-6 * abs(gap):  # as rounding leaves it where runs agree
+        return 1.0
     if paired:
         freedom, n = runs - 1, runs
     else:
@@ -124,8 +125,6 @@ def power(runs: int, gap: float, deviation: float, paired: bool = False, compari
 
 def runs_needed(gap: float, deviation: float, paired: bool = False, comparisons: int = 1) -> int:
     """Runs of each side, or pairs, that show a true gap four times out of five; see `power`."""
-    if not deviation:
-        return FEWEST
     reach = _edge(math.inf, comparisons) + stats.norm.ppf(WANTED)
     least = math.floor((1 if paired else 2) * (reach * deviation / gap) ** 2)  # as if the deviation were known
     return next(n for n in count(max(FEWEST, least)) if power(n, gap, deviation, paired, comparisons) >= WANTED)
