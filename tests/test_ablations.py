@@ -9,8 +9,8 @@ import pytest
 from helpers import recipes
 from helpers.recipes import FIELDS
 from helpers.results.ablations import ablations, worded
+from helpers.results.archive import flat
 from helpers.results.intervals import runs_needed
-from helpers.results.published import flat
 
 CUTOUT = json.dumps([{"transform": "PadCrop", "padding": 4}, {"transform": "Cutout", "size": 8}])
 CROP = json.dumps([{"transform": "PadCrop", "padding": 4}])

@@ -2,6 +2,7 @@
 
 from helpers.results import rate_grid, weights
 from helpers.results.ablations import ablations
+from helpers.results.archive import CLAIMS, answers, claimed_curves, histories, place, runs
 from helpers.results.intervals import (
     Interval,
     difference,
@@ -23,11 +24,6 @@ from helpers.results.predictions import (
     of_logits,
     ranked_mistakes,
 )
-from helpers.results.published import (
-    CLAIMS,
-    by_recipe,
-    full_runs,
-)
 
 __all__ = [
     "CLAIMS",
@@ -36,19 +32,22 @@ __all__ = [
     "ablations",
     "accuracy",
     "agreement",
-    "by_recipe",
+    "answers",
+    "claimed_curves",
     "class_accuracy",
     "confused_pairs",
     "confusion",
     "difference",
-    "full_runs",
+    "histories",
     "luck_of_best_epoch",
     "mcnemar",
     "mean",
     "of_logits",
+    "place",
     "power",
     "ranked_mistakes",
     "rate_grid",
+    "runs",
     "runs_needed",
     "share",
     "share_difference",

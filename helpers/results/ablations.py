@@ -10,6 +10,7 @@ from helpers.recipes import FIELDS
 from helpers.results.intervals import FEWEST, difference, mean, runs_needed
 
 GAP = 0.002  # the difference whose pairs are counted
+YOUNG = ["overridden", "loader"]  # as some fields of recipes, they may be younger than the runs
 ALIKE = ["dataset", "seed", "loader", "format"]  # in pairs, so that nothing but the change sets two runs apart
 
 
@@ -22,13 +23,14 @@ def ablations(runs: pd.DataFrame) -> pd.DataFrame:
     """
     if runs.empty:
         return runs
-    overridden = runs["overridden"].fillna("[]").map(json.loads).map(len)
-    runs = runs.assign(overridden=overridden, format=runs["device"].str.rpartition(", ")[2])
-    runs = runs.sort_values("overridden", kind="stable")
+    runs = runs.reindex(columns=list(dict.fromkeys([*runs, *FIELDS, *YOUNG])))
+    overrides = runs["overridden"].astype(object).fillna("[]").map(json.loads).map(len)
+    runs = runs.assign(overrides=overrides, format=runs["device"].str.rpartition(", ")[2])
+    runs = runs.sort_values("overrides", kind="stable")
     runs["place"] = runs.groupby(["dataset", *FIELDS], sort=False, dropna=False).ngroup()
-    runs[["recipe", "overridden"]] = runs.groupby("place")[["recipe", "overridden"]].transform("first")
+    runs[["recipe", "overrides"]] = runs.groupby("place")[["recipe", "overrides"]].transform("first")
     pairs = runs.merge(runs, on=ALIKE, suffixes=("", "_then"))
-    variants = (pairs["overridden"] == pairs["overridden_then"]) & (pairs["overridden"] > 0)  # beside each other
+    variants = (pairs["overrides"] == pairs["overrides_then"]) & (pairs["overrides"] > 0)  # beside each other
     pairs = pairs[(pairs["place"] < pairs["place_then"]) & ~variants]
     groups = [group for _, group in pairs.groupby(["place", "place_then"]) if len(_changed(group.iloc[0])) == 1]
     verdicts = max(1, sum(len(group) >= FEWEST for group in groups))
