@@ -33,11 +33,8 @@ from helpers.figures.plots import (
 )
 from helpers.figures.rate_plots import (
     MARKS,
-    plot_by_epoch,
     plot_grid,
-    plot_range_test,
-    plot_spreads,
-    plot_sweeps,
+    plot_range_tests,
 )
 from helpers.figures.rows import plot_confusion, plot_intervals
 from helpers.figures.run_plots import (
@@ -85,7 +82,6 @@ __all__ = [
     "overlay",
     "percent",
     "plot_accuracy",
-    "plot_by_epoch",
     "plot_confusion",
     "plot_costs",
     "plot_gap",
@@ -102,14 +98,12 @@ __all__ = [
     "plot_plateau",
     "plot_pointing",
     "plot_randomisation",
-    "plot_range_test",
+    "plot_range_tests",
     "plot_rate",
     "plot_raw_and_averaged",
     "plot_rows",
     "plot_scale",
     "plot_speeds",
-    "plot_spreads",
-    "plot_sweeps",
     "plot_triptychs",
     "show",
     "use_style",
