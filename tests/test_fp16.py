@@ -3,21 +3,16 @@
 import copy
 import dataclasses
 import sys
-import warnings
 
 import numpy as np
 import pytest
 import torch
-from test_finder import sgd
 from test_fit import stop_at, untimed
 from torch.nn import functional as F
 
 from helpers import devices, models
 from helpers.data import Dataset
 from helpers.devices import Compute
-from helpers.rates import range_test
-from helpers.rates.finder import range_test as sweep_of
-from helpers.rates.rate_curves import Sweep
 from helpers.recipes import Recipe
 from helpers.training import (
     Setting,
@@ -210,62 +205,6 @@ def test_a_run_goes_on_in_another_format(first, then, recipe, few, monkeypatch):
     assert bool(checkpoint["scaler"]) == then.needs_scaler
     assert all(value.isfinite().all() for value in fitted.model.state_dict().values())
     assert fitted.record["device"] == f"{first.describe()}, then {then.describe()}"
-
-
-# ---- range tests
-
-
-def swept_by_hand(net, fused, given, rates):
-    """Losses of a range test on a copy, and whether the scaler skipped each step."""
-    net = copy.deepcopy(net)
-    optimizer, scaler, losses, skipped = sgd(net, fused=fused), torch.amp.GradScaler("cpu"), [], []
-    for weight in net.parameters():
-        optimizer.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
-    for step, lr in enumerate(rates):
-        images, labels = given[step % len(given)]
-        optimizer.param_groups[0]["lr"] = lr
-        with torch.autocast("cpu", dtype=torch.float16):
-            logits = net.train()(images)
-        loss = F.cross_entropy(4 * logits.float(), labels)
-        scaler.scale(loss).backward()
-        before = scaler.get_scale()
-        scaler.step(optimizer)
-        scaler.update()
-        optimizer.zero_grad()
-        losses.append(loss.item())
-        skipped.append(scaler.get_scale() < before)
-    return losses, skipped
-
-
-@pytest.mark.parametrize("fused", [False, True], ids=["plain", "fused"])
-def test_a_range_test_equals_the_loop_written_out_and_warns_of_nothing(fused):
-    """Also with fused SGD that has taken no step yet, whose momenta would else be whatever was in memory."""
-    torch.manual_seed(0)
-    net, given, sweep = models.davidnet(width=4), [batch(seed) for seed in range(3)], Sweep(1e-3, 0.02, 7)
-    losses, skipped = swept_by_hand(net, fused, given, sweep.rates())
-    weights = copy.deepcopy(list(net.parameters()))
-    loss = lambda logits, labels: F.cross_entropy(4 * logits, labels)  # noqa: E731
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        curve = sweep_of(net, sgd(net, fused=fused), given, sweep, loss=loss, compute=FP16)
-    np.testing.assert_allclose(curve.loss, losses, rtol=1e-6)
-    assert skipped[0] and not all(skipped)
-    assert same(weights, list(net.parameters())) and all(p.grad is None for p in net.parameters())
-
-
-def test_a_recipe_s_range_test_takes_the_steps_of_its_training(recipe, few, monkeypatch):
-    monkeypatch.setenv("HELPERS_PRECISION", "fp16")
-    sweep = Sweep(0.001, 0.02, 5)
-    curve = range_test.for_recipe(recipe, few, profile="full", seed=3, sweep=sweep)
-    setting = Setting.of(recipe, few, "full", 3)
-    loader = setting.batches(few.train)
-    state = State(setting, len(loader))
-    state.model.train()
-    state.plan, losses = sweep.rates(), []
-    for images, labels in [*loader.epoch(0), *loader.epoch(1)][: sweep.steps]:
-        losses.append(train_step(state, setting.normalize(images), labels, recipe, setting.compute)[0].item())
-    np.testing.assert_allclose(curve.loss, losses, rtol=1e-5)
-    assert setting.compute == FP16 and state.scaler.get_scale() < FIRST_SCALE
 
 
 # ---- the choice

@@ -16,6 +16,7 @@ from statistics import NormalDist
 
 import numpy as np
 import torch
+from scipy import stats
 from torch import nn
 from torch.nn import functional as F
 
@@ -23,8 +24,7 @@ from helpers import files
 from helpers.devices import Compute
 from helpers.gradcam import maps as gradcam
 from helpers.gradcam.maps import Targets
-from helpers.results.analysis import Share, wilson
-from helpers.results.comparisons import t_quantile
+from helpers.results.intervals import Interval, share
 
 Array = np.ndarray | torch.Tensor
 Score = Callable[[torch.Tensor], torch.Tensor]  # images (M, 3, H, W) to probabilities (M, K)
@@ -64,7 +64,7 @@ def mean(values: Array) -> Mean:
         return Mean(value, math.nan, math.nan, 1)
     rng, blocks = np.random.default_rng(0), np.array_split(np.arange(DRAWS), -(-DRAWS * count // 1_000_000))
     means = [values[rng.integers(0, count, (len(block), count))].mean(1) for block in blocks]
-    tail = NormalDist().cdf(-math.sqrt(count / (count - 1)) * t_quantile(0.975, count - 1))
+    tail = NormalDist().cdf(-math.sqrt(count / (count - 1)) * stats.t.ppf(0.975, count - 1))
     low, high = np.quantile(np.concatenate(means), (tail, 1 - tail)).tolist()
     return Mean(value, low, high, count)
 
@@ -203,7 +203,7 @@ class Pointing:
     """How well maps find objects whose masks are known."""
 
     # images whose largest value lies on the object; of several largest, the share on it counts, and the sum is rounded
-    hits: Share
+    hits: Interval
     energy: Mean  # share of a map's sum that lies on the object
 
 
@@ -218,7 +218,7 @@ def pointing(maps: Mapping[str, Array], masks: Array) -> dict[str, Pointing]:
     scores = {}
     for name, found in every.items():
         hits = pointing_hits(found, masks)
-        scores[name] = Pointing(wilson(round(hits.sum()), len(hits)), mean(energy_inside(found, masks)))
+        scores[name] = Pointing(share(round(hits.sum()), len(hits)), mean(energy_inside(found, masks)))
     return scores
 
 

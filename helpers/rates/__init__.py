@@ -1,37 +1,8 @@
-"""Learning-rate range tests."""
+"""Learning rates: range tests on torch-lr-finder, what they suggest, and grids of short cycles."""
 
-from helpers.rates.finder import (
-    range_test,
-)
-from helpers.rates.range_test import (
-    by_epoch,
-    for_recipe,
-)
-from helpers.rates.rate_curves import (
-    NAMES,
-    Curve,
-    Sweep,
-    smooth,
-    spread,
-    suggest,
-)
-from helpers.rates.sweeps import (
-    PUBLISHED,
-    kept,
-    published,
-)
+from helpers.rates import grid
+from helpers.rates.curves import NAMES, Curve, Suggestions, Sweep, smooth, spread, suggest
+from helpers.rates.sweeps import of_recipe, published, range_test, start, stored_sweeps, suggestions
 
-__all__ = [
-    "Curve",
-    "NAMES",
-    "PUBLISHED",
-    "Sweep",
-    "by_epoch",
-    "for_recipe",
-    "kept",
-    "published",
-    "range_test",
-    "smooth",
-    "spread",
-    "suggest",
-]
+__all__ = ["Curve", "NAMES", "Suggestions", "Sweep", "grid", "of_recipe", "published", "range_test"]
+__all__ += ["smooth", "spread", "start", "stored_sweeps", "suggest", "suggestions"]

@@ -88,12 +88,11 @@ def survey(profile: str, dataset: str, dry: bool = False, jobs: int | None = Non
 def _survey(profile: str, dataset: str, dry: bool, jobs: int | None) -> Survey:
     import torch  # here, since it is slow to load
 
-    from helpers import data, devices, recipes
-    from helpers.results import published
+    from helpers import data, devices, recipes, results
 
     expected = {"auto": "cifar10"}.get(dataset, dataset)  # a dry run downloads nothing
     name = expected if dry else data.load(dataset, 0, 0).name
-    known = digest([[run.recipe, run.seed, run.accuracy] for run in published.full_runs()])
+    known = digest(results.runs().to_csv())
     profile = recipes.resolve_profile(profile).name
     jobs = jobs or side_by_side(profile)
     if jobs > 1:

@@ -216,7 +216,7 @@ def run(tasks: list[Task], settings: list[str], where: Survey, runs_root: Path, 
 
 def closing_table(tasks: Iterable[Task], results: dict[str, Result]) -> str:
     """One line per run with its status, epochs, time and accuracy, then one per recipe with mean and spread."""
-    from helpers.results import comparisons
+    from helpers.results import intervals
 
     rows, found = [], {}
     for task in tasks:
@@ -227,7 +227,7 @@ def closing_table(tasks: Iterable[Task], results: dict[str, Result]) -> str:
         rows.append([item.name, result.status, f"{item.epochs_done()}/{item.epochs}", seconds, accuracy])
         if record:
             found.setdefault(task.parameters["recipe"], []).append(record["test_accuracy"])
-    means = [f"{name}: {comparisons.summarise(values)}" for name, values in found.items()]
+    means = [f"{name}: {intervals.mean(values)}" for name, values in found.items()]
     return "\n".join([columns(["run", "status", "epochs", "training time", "test accuracy"], rows), *means])
 
 

@@ -1,65 +1,55 @@
 """What came of the runs: tables, intervals, published data."""
 
 from helpers.results import rate_grid, weights
-from helpers.results.ablations import (
-    ablations,
+from helpers.results.ablations import ablations
+from helpers.results.archive import CLAIMS, answers, claimed_curves, histories, place, runs
+from helpers.results.intervals import (
+    Interval,
+    difference,
+    mcnemar,
+    mean,
+    power,
+    runs_needed,
+    share,
+    share_difference,
 )
-from helpers.results.analysis import (
+from helpers.results.predictions import (
+    Predictions,
+    accuracy,
+    agreement,
     class_accuracy,
     confused_pairs,
-    confusion_matrix,
+    confusion,
     luck_of_best_epoch,
-    predictions,
+    of_logits,
     ranked_mistakes,
-    wilson,
-)
-from helpers.results.comparisons import (
-    agreement,
-    difference,
-    epoch_reaching,
-    paired_difference,
-    pairing,
-    pairs_needed,
-    runs_needed,
-    seconds_to,
-    share_difference,
-    summarise,
-    t_quantile,
-)
-from helpers.results.intervals import Interval, mcnemar, mean, share
-from helpers.results.published import (
-    CLAIMS,
-    by_recipe,
-    full_runs,
 )
 
 __all__ = [
-    "Interval",
-    "mcnemar",
-    "mean",
-    "share",
     "CLAIMS",
+    "Interval",
+    "Predictions",
     "ablations",
+    "accuracy",
     "agreement",
-    "by_recipe",
+    "answers",
+    "claimed_curves",
     "class_accuracy",
     "confused_pairs",
-    "confusion_matrix",
+    "confusion",
     "difference",
-    "epoch_reaching",
-    "full_runs",
+    "histories",
     "luck_of_best_epoch",
-    "paired_difference",
-    "pairing",
-    "pairs_needed",
-    "predictions",
+    "mcnemar",
+    "mean",
+    "of_logits",
+    "place",
+    "power",
     "ranked_mistakes",
     "rate_grid",
+    "runs",
     "runs_needed",
-    "seconds_to",
+    "share",
     "share_difference",
-    "summarise",
-    "t_quantile",
     "weights",
-    "wilson",
 ]

@@ -1,117 +1,81 @@
 """What single changes of a recipe did: full runs whose recipes differ in one field, compared seed by seed."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 from typing import Any
 
+import pandas as pd
+
 from helpers.recipes import FIELDS
-from helpers.results.comparisons import FEWEST, Difference, Summary, paired_difference, pairs_needed, summarise
-from helpers.results.published import FullRun
+from helpers.results.intervals import FEWEST, difference, mean, runs_needed
+
+GAP = 0.002  # the difference whose pairs are counted
+YOUNG = ["overridden", "loader"]  # as some fields of recipes, they may be younger than the runs
+ALIKE = ["dataset", "seed", "loader", "format"]  # in pairs, so that nothing but the change sets two runs apart
 
 
-@dataclass(frozen=True)
-class Ablation:
-    """Runs of a recipe beside runs that differ in one field, in pairs of one seed, loader and number format."""
+def ablations(runs: pd.DataFrame) -> pd.DataFrame:
+    """Every single change that full runs, rows of results.csv, allow to judge; those of one base together.
 
-    base: str  # name of the recipe that was changed
-    changed: str  # name of the recipe with the change
-    change: str  # what was changed, in words
-    seeds: tuple[int, ...]  # of the pairs
-    without: tuple[float, ...]  # test accuracies without the change, in [0, 1], in the order of the seeds
-    with_it: tuple[float, ...]  # and with it
-    weights: tuple[str, str]  # "averaged" or "raw", without and with the change: what these accuracies are of
-    comparisons: int = 1  # changes judged side by side; see `comparisons.level_of_each`
-
-    @property
-    def differences(self) -> list[float]:
-        """What the change added to the accuracy, seed by seed."""
-        return [changed - unchanged for changed, unchanged in zip(self.with_it, self.without)]
-
-    @property
-    def effect(self) -> Difference:
-        """The mean of the differences with its interval, which is wider the more changes are judged side by side."""
-        return paired_difference(self.with_it, self.without, comparisons=self.comparisons)
-
-    def pairs_needed(self, gap: float) -> int | None:
-        """Pairs that show a true difference, `gap` in [0, 1], four times out of five, by the spread of these.
-
-        None where these are too few.
-        """
-        if len(self.seeds) < FEWEST:
-            return None
-        return pairs_needed(gap, summarise(self.differences).deviation, self.comparisons)
-
-    @property
-    def summaries(self) -> tuple[Summary, Summary]:
-        """The accuracies without and with the change in short."""
-        return summarise(self.without), summarise(self.with_it)
-
-
-def ablations(given: Iterable[FullRun]) -> list[Ablation]:
-    """Every single change that the runs allow to judge, those of one base together.
-
-    Of two recipes the base is the one with fewer overridden fields, or the first of two that have none. Intervals are
-    corrected for the number of changes with pairs enough to decide. A run's raw weights beside its averaged ones are
-    no change of its recipe, nor a fair one: where the rate does not fall to zero, raw weights alone stop too early.
-    The runs come in the order of `published.full_runs`.
+    Of two recipes the base is the one with fewer overridden fields, or the first of two that have none. Columns: base
+    and changed, names of recipes; change, in words; weights, of both; without, with_it and effect, intervals;
+    differences of the pairs; and needed, how many pairs show GAP. Effects hold at once for all that have pairs enough.
     """
-    groups: dict[tuple[Any, ...], list[FullRun]] = {}
-    for run in given:
-        groups.setdefault((run.facts["dataset"], *map(run.facts.get, FIELDS)), []).append(run)
-    found, ordered = [], sorted(groups.values(), key=lambda runs: len(_overridden(runs[0])))  # stable
-    for place, base in enumerate(ordered):
-        found += [pair for other in ordered[place + 1 :] for pair in _paired(base, other)]
-    decidable = sum(len(one.seeds) >= FEWEST for one in found)
-    return [replace(one, comparisons=max(1, decidable)) for one in found]
+    if runs.empty:
+        return runs
+    runs = runs.reindex(columns=list(dict.fromkeys([*runs, *FIELDS, *YOUNG])))
+    overrides = runs["overridden"].astype(object).fillna("[]").map(json.loads).map(len)
+    runs = runs.assign(overrides=overrides, format=runs["device"].str.rpartition(", ")[2])
+    runs = runs.sort_values("overrides", kind="stable")
+    runs["place"] = runs.groupby(["dataset", *FIELDS], sort=False, dropna=False).ngroup()
+    runs[["recipe", "overrides"]] = runs.groupby("place")[["recipe", "overrides"]].transform("first")
+    pairs = runs.merge(runs, on=ALIKE, suffixes=("", "_then"))
+    variants = (pairs["overrides"] == pairs["overrides_then"]) & (pairs["overrides"] > 0)  # beside each other
+    pairs = pairs[(pairs["place"] < pairs["place_then"]) & ~variants]
+    groups = [group for _, group in pairs.groupby(["place", "place_then"]) if len(_changed(group.iloc[0])) == 1]
+    verdicts = max(1, sum(len(group) >= FEWEST for group in groups))
+    return pd.DataFrame([_compared(group, verdicts) for group in groups])
 
 
-def _paired(base: Sequence[FullRun], other: Sequence[FullRun]) -> list[Ablation]:
-    """The comparison of two recipes, if they differ in one field and the other is no variant beside the base."""
-    facts, changed = base[0].facts, other[0].facts
-    fields = [name for name in ("dataset", *FIELDS) if facts.get(name) != changed.get(name)]
-    beside = len(_overridden(base[0])) == len(_overridden(other[0])) > 0
-    if len(fields) != 1 or "dataset" in fields or beside:
-        return []
-    ours, theirs = ({_drawn_alike(run): run.accuracy for run in runs} for runs in (base, other))
-    shared = [key for key in ours if key in theirs]
-    if not shared:
-        return []
-    values = (tuple(side[key] for key in shared) for side in (ours, theirs))
-    change = worded(fields[0], facts[fields[0]], changed[fields[0]])
-    names, seeds = (base[0].recipe, other[0].recipe), tuple(seed for seed, *_ in shared)
-    return [Ablation(*names, change, seeds, *values, (base[0].weights, other[0].weights))]
+def _changed(pair: Mapping[str, Any]) -> list[str]:
+    """The fields in which two runs differ."""
+    return [name for name in FIELDS if str(pair[name]) != str(pair[f"{name}_then"])]
 
 
-def _drawn_alike(run: FullRun) -> tuple[int, str | None, str]:
-    """What two runs must share so that nothing but the change sets them apart: seed, augmentation's draws, format."""
-    return run.seed, run.facts.get("loader"), str(run.facts.get("device", "")).rpartition(", ")[2]
+def _compared(pairs: pd.DataFrame, verdicts: int) -> dict[str, Any]:
+    """One change in one row, from the pairs of runs that show it."""
+    pair, without, with_it = pairs.iloc[0], pairs["test_accuracy"], pairs["test_accuracy_then"]
+    (field,) = _changed(pair)
+    effect = difference(with_it, without, paired=True, comparisons=verdicts)
+    decidable = len(pairs) >= FEWEST
+    return {
+        "base": pair["recipe"],
+        "changed": pair["recipe_then"],
+        "change": worded(field, pair[field], pair[f"{field}_then"]),
+        "weights": (pair["weights"], pair["weights_then"]),
+        "without": mean(without),
+        "with_it": mean(with_it),
+        "effect": effect,
+        "differences": list(with_it - without),
+        "needed": runs_needed(GAP, effect.deviation, True, verdicts) if decidable else "unknown",
+    }
 
 
 def worded(field: str, before: Any, after: Any) -> str:
-    """A change in words: "label_smoothing 0.2 → 0"; for transforms "without Cutout" or "Cutout size 8 → 16".
-
-    The values of the field are as results.csv has them; transforms are JSON.
-    """
+    """A change in words: "label_smoothing 0.2 → 0"; of transforms, JSON, "without Cutout" or "Cutout size 8 → 16"."""
     if field != "transforms":
         return f"{field} {_short(before)} → {_short(after)}"
-    old, new = json.loads(before), json.loads(after)
-    gone, come = ({t["transform"]: t for t in one if t not in other} for one, other in ((old, new), (new, old)))
-    set_anew = [_set_anew(gone[name], come[name]) for name in gone if name in come]
-    sides = {"without": gone.keys() - come.keys(), "with": come.keys() - gone.keys()}
+    old, new = ({step["transform"]: step for step in json.loads(text)} for text in (before, after))
+    anew = [
+        f"{name} {key} {_short(old[name][key])} → {_short(new[name][key])}"
+        for name in old.keys() & new.keys()
+        for key in old[name]
+        if old[name][key] != new[name][key]
+    ]
+    sides = {"without": old.keys() - new.keys(), "with": new.keys() - old.keys()}
     lists = [f"{word} {', '.join(sorted(names))}" for word, names in sides.items() if names]
-    return ", ".join(set_anew + lists) or "transforms in another order"
-
-
-def _set_anew(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
-    names = [name for name in before if before[name] != after[name]]
-    changes = [f"{name} {_short(before[name])} → {_short(after[name])}" for name in names]
-    return f"{before['transform']} {', '.join(changes)}"
+    return ", ".join(sorted(anew) + lists) or "transforms in another order"
 
 
 def _short(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _overridden(run: FullRun) -> list[str]:
-    return json.loads(run.facts.get("overridden") or "[]")

@@ -1,107 +1,135 @@
-"""Numbers with the interval they leave open, and what that decides: shares, means, differences, nets on the same images."""
+"""Numbers with the interval they leave open, and what it decides: shares, means, differences, nets on equal images."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
+from statistics import fmean, stdev
 
 import numpy as np
 from scipy import stats
 
-FEWEST = 3  # runs, below which nothing is decided
+FEWEST = 3  # runs of each side, or pairs, below which nothing is decided
+WRITTEN = {"%": (100, ".2f"), "points": (100, "+.2f"), "": (1, ".3f")}  # a unit's scale and form
+WANTED = 0.8  # how often an experiment that is planned shall show a true difference
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with its 95 % interval; what is a share is written in percent, a difference of shares in points."""
+    """A value with its 95 % interval."""
 
     value: float
-    low: float  # nan where it is not known, as for a single run
+    low: float  # not a number where the interval is not known, as for a single run; so is high
     high: float
-    n: int  # images, runs or pairs of runs
-    deviation: float = math.nan  # between runs, with n - 1
-    kind: str = "share"  # "share", "runs", "points" or "number"
+    n: int  # images, runs, pairs of runs, or runs of the side that has fewer
+    deviation: float = math.nan  # standard deviation of single values, with n − 1
+    unit: str = "%"  # how it is written: shares in "%", their differences in "points", other numbers plainly: ""
 
     @property
     def verdict(self) -> str:
-        """Of a difference: "first" or "second" is better, or "undecided"."""
+        """Which side of a difference is greater, "first" or "second"; "undecided" below three runs or pairs.
+
+        From three on, runs that agree to the last image decide: two of them may agree by chance.
+        """
         if self.n < FEWEST or not (self.low > 0 or self.high < 0):
             return "undecided"
         return "first" if self.low > 0 else "second"
 
     def __str__(self) -> str:
-        scale, unit, sign = {"number": (1, "", ""), "points": (100, " points", "+")}.get(self.kind, (100, " %", ""))
-        ends = f"{scale * self.low:{sign}.2f} to {scale * self.high:{sign}.2f}"
-        if math.isnan(self.low):
-            return (
-                f"{scale * self.value:{sign}.2f}{unit} (one run)"
-                if self.n == 1
-                else f"{scale * self.value:{sign}.2f}{unit}"
-            )
-        spread = "" if math.isnan(self.deviation) else f" ± {scale * self.deviation:.2f}"
-        return f"{scale * self.value:{sign}.2f}{spread}{unit} (n = {self.n:,}, {ends})"
+        """ "94.10 ± 0.15 % (n = 5, 93.91 to 94.29)", "94.10 % (one run)", or of a difference "+0.20 points (…)"."""
+        scale, form = WRITTEN[self.unit]
+        value, low, high = (format(scale * number, form) for number in (self.value, self.low, self.high))
+        unknown = math.isnan(self.low)
+        if self.unit == "points":
+            return f"{value} points ({'too few runs for an interval' if unknown else f'{low} to {high}'})"
+        spread = "" if math.isnan(self.deviation) else f" ± {format(scale * self.deviation, form)}"
+        ends = ("one run" if self.unit else "n = 1") if unknown else f"n = {self.n:,}, {low} to {high}"
+        return f"{value}{spread}{' %' if self.unit else ''} ({ends})"
 
 
 def share(hits: int, n: int) -> Interval:
-    """A counted share with its score interval (Wilson 1927)."""
+    """A counted share with its score interval (Wilson 1927); all of [0, 1] where nothing was counted."""
     if not n:
         return Interval(math.nan, 0.0, 1.0, 0)
     found = stats.binomtest(hits, n).proportion_ci(0.95, method="wilson")
-    return Interval(hits / n, found.low, found.high, n)
+    return Interval(hits / n, float(found.low), float(found.high), n)
 
 
-def mean(values: Sequence[float], kind: str = "runs") -> Interval:
-    """Mean of independent values with Student's interval; one value has none."""
-    values = np.asarray(values, dtype=float)
-    if not len(values) or not np.isfinite(values).all():
+def mean(values: Sequence[float], unit: str = "%", comparisons: int = 1) -> Interval:
+    """Mean of independent values with Student's interval; `comparisons` is how many verdicts stand side by side."""
+    values = [float(value) for value in values]
+    if not values or not all(map(math.isfinite, values)):
         raise ValueError(f"need one or more finite numbers, got {values}")
-    if len(values) == 1:
-        return Interval(float(values[0]), math.nan, math.nan, 1, kind=kind)
-    deviation = float(values.std(ddof=1))
-    half = stats.t.ppf(0.975, len(values) - 1) * deviation / math.sqrt(len(values))
-    return Interval(float(values.mean()), values.mean() - half, values.mean() + half, len(values), deviation, kind)
+    n, value = len(values), fmean(values)
+    if n == 1:
+        return Interval(value, math.nan, math.nan, 1, unit=unit)
+    deviation = stdev(values)
+    half = _edge(n - 1, comparisons) * deviation / math.sqrt(n)
+    return Interval(value, value - half, value + half, n, deviation, unit)
 
 
-def difference(first: Sequence[float], second: Sequence[float], paired: bool = False) -> Interval:
-    """Mean of the first minus mean of the second: Welch's interval (1947), or that of the pairs."""
+def difference(first: Sequence[float], second: Sequence[float], paired: bool = False, comparisons: int = 1) -> Interval:
+    """Mean of the first minus mean of the second, in points: the interval of Welch (1947), or that of the pairs."""
     if paired:
-        return mean(np.subtract(first, second), "points")
-    gap, n = float(np.mean(first) - np.mean(second)), min(len(first), len(second))
+        return mean([a - b for a, b in zip(first, second, strict=True)], "points", comparisons)
+    a, b = mean(first), mean(second)
+    gap, n = a.value - b.value, min(a.n, b.n)
     if n < 2:
-        return Interval(gap, math.nan, math.nan, n, kind="points")
-    found = stats.ttest_ind(first, second, equal_var=False).confidence_interval(0.95)
-    return Interval(gap, float(found.low), float(found.high), n, kind="points")
+        return Interval(gap, math.nan, math.nan, n, unit="points")
+    parts = [side.deviation**2 / side.n for side in (a, b)]
+    if not any(parts):
+        return Interval(gap, gap, gap, n, unit="points")
+    freedom = sum(parts) ** 2 / sum(part**2 / (side.n - 1) for part, side in zip(parts, (a, b)))
+    half = _edge(freedom, comparisons) * math.sqrt(sum(parts))
+    return Interval(gap, gap - half, gap + half, n, unit="points")
 
 
 def share_difference(first: Interval, second: Interval) -> Interval:
-    """Difference of shares of different images; the interval joins theirs (Newcombe 1998, method 10)."""
+    """Difference of shares of different images, in points; its interval joins theirs (Newcombe 1998, method 10)."""
     gap = first.value - second.value
-    below, above = (
-        math.hypot(first.value - first.low, second.high - second.value),
-        math.hypot(first.high - first.value, second.value - second.low),
-    )
-    return Interval(gap, gap - below, gap + above, min(first.n, second.n), kind="points")
+    below = math.hypot(first.value - first.low, second.high - second.value)
+    above = math.hypot(first.high - first.value, second.value - second.low)
+    return Interval(gap, gap - below, gap + above, min(first.n, second.n), unit="points")
 
 
 def mcnemar(first: np.ndarray, second: np.ndarray) -> tuple[Interval, float]:
-    """Accuracy of the first net minus that of the second on the same images (N,) bool, and p of the exact test (1947).
+    """Accuracy of one net minus that of another on the same images, from right answers (N,) bool; and p of the test.
 
-    The interval is Clopper and Pearson's for the first net's share of the images that only one got right.
+    McNemar's test (1947) in its exact form: were both nets equally good, each image that only one got right would fall
+    to either as a fair coin does. The interval is Clopper and Pearson's (1934) for the first net's share of these.
     """
-    won, lost, n = int((first & ~second).sum()), int((~first & second).sum()), len(first)
+    if first.dtype != bool or second.dtype != bool or first.shape != second.shape or not first.size:
+        kinds = [f"{side.dtype} {side.shape}" for side in (first, second)]
+        raise ValueError(f"need right answers of both nets, bool (N,), not {' and '.join(kinds)}")
+    won, lost, n = int((first & ~second).sum()), int((~first & second).sum()), first.size
     if not won + lost:
-        return Interval(0.0, 0.0, 0.0, n, kind="points"), 1.0
+        return Interval(0.0, 0.0, 0.0, n, unit="points"), 1.0
     test = stats.binomtest(won, won + lost)
-    low, high = ((2 * end - 1) * (won + lost) / n for end in test.proportion_ci(0.95, method="exact"))
-    return Interval((won - lost) / n, low, high, n, kind="points"), test.pvalue
+    low, high = (float(2 * end - 1) * (won + lost) / n for end in test.proportion_ci(0.95, method="exact"))
+    return Interval((won - lost) / n, low, high, n, unit="points"), float(test.pvalue)
 
 
-def power(runs: int, gap: float, deviation: float) -> float:
-    """How often so many runs of each of two recipes show a true gap at 95 % (noncentral t, equal spreads)."""
-    freedom, shift = 2 * runs - 2, gap / deviation * math.sqrt(runs / 2)
-    edge = stats.t.ppf(0.975, freedom)
-    return float(stats.nct.sf(edge, freedom, shift) + stats.nct.cdf(-edge, freedom, shift))
+def power(runs: int, gap: float, deviation: float, paired: bool = False, comparisons: int = 1) -> float:
+    """How often so many runs of each side, or pairs, show a true gap: their interval then leaves 0 out.
+
+    `deviation` is that between runs of one recipe, equal on both sides; or that of the differences of pairs.
+    """
+    if deviation < 1e-6 * abs(gap):  # as rounding leaves it where runs agree
+        return 1.0
+    if paired:
+        freedom, n = runs - 1, runs
+    else:
+        freedom, n = 2 * runs * (runs - 1) / (runs + 1), runs / 2  # Welch's freedom, its harmonic mean over samples
+    return float(stats.nct.sf(_edge(freedom, comparisons), freedom, abs(gap) / deviation * math.sqrt(n)))
 
 
-def runs_needed(gap: float, deviation: float, wanted: float = 0.8) -> int:
-    """Runs of each of two recipes that show a true gap four times out of five."""
-    return next(runs for runs in range(FEWEST, 100_000) if power(runs, abs(gap), deviation) >= wanted)
+def runs_needed(gap: float, deviation: float, paired: bool = False, comparisons: int = 1) -> int:
+    """Runs of each side, or pairs, that show a true gap four times out of five; see `power`."""
+    reach = _edge(math.inf, comparisons) + stats.norm.ppf(WANTED)
+    least = math.floor((1 if paired else 2) * (reach * deviation / gap) ** 2)  # as if the deviation were known
+    return next(n for n in count(max(FEWEST, least)) if power(n, gap, deviation, paired, comparisons) >= WANTED)
+
+
+def _edge(freedom: float, comparisons: int) -> float:
+    """The t beyond which one of several 95 % intervals leaves 0 out, so that all hold at once (Bonferroni)."""
+    return float(stats.t.ppf(1 - 0.025 / comparisons, freedom))

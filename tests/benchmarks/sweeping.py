@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from steps import bare_loop, net_and_batch, recipes
 from table import Row, Scale, Work, compare
 
-from helpers.rates.finder import range_test
-from helpers.rates.rate_curves import Sweep
+from helpers.rates import Sweep, range_test
 from helpers.recipes import Recipe
 from helpers.training import make_optimizer, recipe_loss
 
