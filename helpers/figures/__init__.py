@@ -1,16 +1,5 @@
 """What several notebooks draw."""
 
-from helpers.figures.cam_plots import (
-    COLOURS,
-    grey,
-    overlay,
-    plot_maps,
-    plot_perturbation,
-    plot_pointing,
-    plot_randomisation,
-    plot_scale,
-    plot_triptychs,
-)
 from helpers.figures.comparison_plots import (
     Course,
     Entry,
@@ -26,6 +15,8 @@ from helpers.figures.diagrams import (
     plot_costs,
     plot_net,
 )
+from helpers.figures.lines import plot_lines
+from helpers.figures.maps import COLOURS, grey, overlay, plot_maps
 from helpers.figures.pictures import (
     few_colors,
     plot_images,
@@ -113,26 +104,22 @@ __all__ = [
     "plot_images",
     "plot_intervals",
     "plot_levels",
+    "plot_lines",
     "plot_loss",
     "plot_luck",
     "plot_maps",
     "plot_net",
     "plot_pairing",
-    "plot_perturbation",
     "plot_plane",
     "plot_plateau",
-    "plot_pointing",
     "plot_power",
-    "plot_randomisation",
     "plot_range_test",
     "plot_rate",
     "plot_raw_and_averaged",
     "plot_rows",
-    "plot_scale",
     "plot_speeds",
     "plot_spreads",
     "plot_sweeps",
-    "plot_triptychs",
     "show",
     "use_style",
 ]
