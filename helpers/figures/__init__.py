@@ -1,6 +1,7 @@
 """What several notebooks draw: each plot takes and returns axes, and saves nothing."""
 
-from helpers.figures.cam_plots import COLOURS, grey, overlay, plot_maps
+from helpers.figures.lines import plot_lines
+from helpers.figures.maps import COLOURS, grey, overlay, plot_maps
 from helpers.figures.curves import plot_curves, plot_plateau, plot_rate
 from helpers.figures.nets import measure_blocks, plot_costs, plot_net
 from helpers.figures.pictures import plot_images, plot_rows

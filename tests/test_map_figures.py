@@ -1,0 +1,85 @@
+"""Figures of maps and of lines: the pixels, lines, bands and texts that they show."""
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.text import Text
+
+from helpers import figures
+from helpers.figures import pictures
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)
+MAPS = np.random.default_rng(1).random((4, 8, 8))
+
+
+# ---- maps
+
+
+def test_overlay_by_hand():
+    image = np.array([[[100, 0, 200], [0, 0, 0]]], np.uint8)
+    first, last = (255 * np.array(mpl.colormaps[figures.COLOURS](end)[:3]) for end in (0.0, 1.0))
+    found = figures.overlay(image, torch.tensor([[0.0, 1.0]]), opacity=0.25)
+    assert found.dtype == np.uint8
+    expected = [0.75 * image[0, 0] + 0.25 * first, 0.25 * last]
+    np.testing.assert_array_equal(found[0], np.rint(expected).astype(np.uint8))
+
+
+@given(st.floats(0, 1), st.integers(0, 100))
+def test_overlay_lies_between_image_and_map(opacity, seed):
+    rng = np.random.default_rng(seed)
+    image, found = rng.integers(0, 256, (5, 4, 3), dtype=np.uint8), rng.random((5, 4))
+    mixed = figures.overlay(image, found, opacity).astype(int)
+    colours = np.rint(255 * mpl.colormaps[figures.COLOURS](found)[..., :3]).astype(int)
+    assert (mixed >= np.minimum(image, colours) - 1).all() and (mixed <= np.maximum(image, colours) + 1).all()
+    assert np.array_equal(figures.overlay(image, found, 0), image)
+    assert abs(figures.overlay(image, found, 1) - colours).max() <= 1
+
+
+def test_overlays_of_a_batch_are_those_of_its_images_and_a_map_of_zeros_is_one_colour():
+    whole = figures.overlay(IMAGES, MAPS)
+    assert np.array_equal(whole[2], figures.overlay(IMAGES[2], MAPS[2]))
+    zeros = figures.overlay(IMAGES, np.zeros_like(MAPS), opacity=1.0)
+    assert len(np.unique(zeros.reshape(-1, 3), axis=0)) == 1
+
+
+@pytest.mark.parametrize(
+    "images, maps", [(IMAGES / 255, MAPS), (IMAGES, MAPS[:2]), (IMAGES, 2 * MAPS), (IMAGES, MAPS * np.nan)]
+)
+def test_overlay_names_what_does_not_fit(images, maps):
+    with pytest.raises(ValueError, match=r"need images uint8 \(…, H, W, 3\) and maps \(…, H, W\) in \[0, 1\], not"):
+        figures.overlay(images, maps)
+
+
+def test_grey_by_hand():
+    image = np.array([[[255, 255, 255], [255, 0, 0], [0, 100, 200]]], np.uint8)
+    assert figures.grey(image).tolist() == [[[255] * 3, [76] * 3, [82] * 3]]  # .587 · 100 + .114 · 200 = 81.5
+
+
+def test_rows_of_maps(ax):
+    images, maps = IMAGES[:2] // 128 * 128, np.rint(3 * MAPS) / 3  # few colours, which no page has to save
+    stages = {"prep": torch.from_numpy(maps[:2]), "layer1": maps[2:]}
+    figures.plot_maps(images, stages, ["cat", "dog"], "Stages", ax)
+    rows = np.stack([images, *(figures.overlay(figures.grey(images), found) for found in stages.values())], axis=1)
+    assert np.array_equal(ax.images[0].get_array(), pictures.mosaic(rows))
+    assert {text.get_text() for text in ax.findobj(Text)} >= {"image", "prep", "layer1", "cat", "dog", "Stages"}
+
+
+# ---- lines
+
+
+def test_lines_and_bands_are_where_they_should_be(ax):
+    figures.plot_lines({"map": ([0, 0.5, 1], [1, 0.3, 0], [1, 0.2, 0], [1, 0.4, 0.1]), "other": ([0, 2], [3, 4])}, ax)
+    assert [line.get_xydata().tolist() for line in ax.lines] == [[[0, 1], [0.5, 0.3], [1, 0]], [[0, 3], [2, 4]]]
+    (band,) = ax.collections
+    assert {tuple(corner) for corner in band.get_paths()[0].vertices} >= {(0.5, 0.2), (0.5, 0.4), (1, 0.1)}
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["map", "other"]
+
+
+def test_seven_lines_can_be_told_apart_without_colour_and_none_is_dotted(ax):
+    figures.plot_lines({f"order {k}": ([0, 1], [k, k]) for k in range(7)}, ax)
+    assert len({(line.get_linestyle(), line.get_marker()) for line in ax.lines}) == 7
+    assert len({line.get_color() for line in ax.lines}) == 7
+    assert ":" not in {line.get_linestyle() for line in ax.lines}
