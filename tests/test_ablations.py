@@ -3,14 +3,14 @@
 import json
 import math
 
+import pandas as pd
 import pytest
 
 from helpers import recipes
 from helpers.recipes import FIELDS
-from helpers.results import ablations
-from helpers.results.ablations import worded
+from helpers.results.ablations import ablations, worded
+from helpers.results.archive import flat
 from helpers.results.comparisons import pairs_needed
-from helpers.results.published import FullRun, flat
 
 CUTOUT = json.dumps([{"transform": "PadCrop", "padding": 4}, {"transform": "Cutout", "size": 8}])
 CROP = json.dumps([{"transform": "PadCrop", "padding": 4}])
@@ -21,11 +21,11 @@ def run(accuracy, seed=0, dataset="cifar10", name="davidnet-onecycle-plus", **ch
     recipe = recipes.get(name, changes)
     record = {"recipe": recipe.to_dict(), "dataset": dataset, "profile": "full", "seed": seed}
     record |= {"test_accuracy": accuracy, "weights": "averaged" if recipe.ema_epochs else "raw"}
-    return FullRun(flat(record), [])
+    return flat(record)
 
 
 def found(*runs):
-    return {(one.base, one.change): one for one in ablations.ablations(runs)}
+    return {(one.base, one.change): one for one in ablations(pd.DataFrame(runs))}
 
 
 def test_seeds_of_both_are_paired_and_the_others_left_out():

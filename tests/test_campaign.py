@@ -6,29 +6,29 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from filelock import FileLock
 from fixture_runs import full_run
 
-from helpers import recipes
+from helpers import files, recipes
 from helpers.regenerate.tables import results_table
-from helpers.results import archive, campaign, published, rate_grid
-from helpers.results.campaign import Campaign, Pace, Run
+from helpers.results import archive, campaign, rate_grid
 from helpers.results.rate_grid import Grid
-from helpers.training import runs
 
-PLUS, D = "davidnet-onecycle-plus", "published-d"
+PLUS, D, ONE = "davidnet-onecycle-plus", "published-d", "davidnet-onecycle"
+NONE = Path("no-runs")  # an empty run store
 COPY = """
 import json, shutil, sys
-source, target, name, seed = sys.argv[1:]
+source, target, changes = sys.argv[1:]
 shutil.copytree(source, target, dirs_exist_ok=True)
 record = json.load(open(target + "/record.json"))
-record["recipe"]["name"], record["seed"] = name, int(seed)
-record["recipe"]["overridden"] = ["holdout"] if "+" in name else []
-record["recipe"]["holdout"] = 50 if "+" in name else 0
-json.dump(record, open(target + "/record.json", "w"))
+changes = json.loads(changes)
+record["recipe"] |= changes.pop("recipe")
+json.dump(record | changes, open(target + "/record.json", "w"))
 """
 
 
@@ -41,39 +41,72 @@ def trained(tiny, tmp_path_factory):
 
 
 @pytest.fixture
-def images(tmp_path):
+def images(tmp_path, monkeypatch):
+    """Published data: none."""
     folder = tmp_path / "images"
     folder.mkdir()
+    monkeypatch.setattr(archive, "IMAGES", folder)
     return folder
 
 
+class Trains(list):
+    """Names of what was trained; `script` says what a training of a name does in place of its work."""
+
+    script: dict[str, str] = {}
+
+
 @pytest.fixture
-def trains(monkeypatch, trained):
-    """No grids, two recipes with one seed each, a known pace; trainings that take no time. Returns what was trained."""
-    started = []
+def trains(monkeypatch, trained, images, own_runs):
+    """No grids, two recipes with one seed each; trainings that take no time. Returns what was trained."""
+    started = Trains()
 
-    def command(run):
-        started.append(run.name)
-        return [sys.executable, "-c", COPY, str(trained), str(run.folder.path), run.recipe.name, str(run.seed)]
+    def child(mode, name, *arguments, **streams):
+        seed, recipe = int(arguments[-1]), recipes.get(name)
+        started.append(name)
+        copied = {"name": name, "overridden": recipe.overridden, "holdout": 50 if recipe.holdout else 0}
+        copied |= {field: getattr(recipe, field) for field in ("max_lr", "min_lr", "logit_scale")}
+        changes = json.dumps({"seed": seed, "recipe": copied, "val_accuracy": 0.5})
+        target = own_runs / f"cifar10/full/{name}/seed-{seed}"
+        return subprocess.Popen([sys.executable, "-c", started.script.get(name, COPY), trained, target, changes])
 
+    started.script = {}
     monkeypatch.setattr(campaign, "ORDER", ((PLUS, 0), (D, 0)))
     monkeypatch.setattr(rate_grid, "GRIDS", ())
-    monkeypatch.setattr(campaign, "command", command)
-    monkeypatch.setattr(campaign, "publish", lambda folder: archive.publish(folder, runs.runs_root()))
-    monkeypatch.setattr(campaign, "trials", lambda wanted: {campaign.kind(run.recipe): Pace(1.0, 0) for run in wanted})
+    monkeypatch.setattr(campaign, "child", child)
     return started
 
 
-def states(images):
-    return {run.name: campaign.state(run, images) for run in campaign.needed(images)}
+@pytest.fixture
+def gpu(monkeypatch):
+    """As if there were one on which two runs are trained at a time; call it to set the seconds of an epoch, by name."""
+    monkeypatch.setattr(campaign.devices, "compute", lambda: SimpleNamespace(device="cuda"))
+    monkeypatch.setattr(campaign, "side_by_side", lambda memory: 2)
+
+    def paces(**seconds):
+        known = {campaign.kind(recipes.get(name)): (pace, 0) for name, pace in seconds.items()}
+        monkeypatch.setattr(campaign, "trials", lambda wanted: known)
+
+    return paces
+
+
+def train(images, seconds=60):
+    campaign.train(time.monotonic() + seconds, images)
+
+
+def states():
+    return {name: state for (name, _), state in campaign.states().items()}
+
+
+def published(images):
+    return [(run.recipe, run.seed) for run in archive.runs(images, NONE).itertuples()]
 
 
 def test_what_is_missing_is_trained_in_order_and_published(trains, images):
-    assert set(states(images).values()) == {"waiting"}
-    Campaign(images, 60).train()
-    assert trains == [f"{PLUS}, seed 0", f"{D}, seed 0"] and set(states(images).values()) == {"done"}
-    assert set(published.read_published(images)) == {("cifar10", PLUS, 0), ("cifar10", D, 0)}
-    Campaign(images, 60).train()
+    assert set(states().values()) == {"waiting"}
+    train(images)
+    assert trains == [PLUS, D] and set(states().values()) == {"done"}
+    assert published(images) == [(PLUS, 0), (D, 0)]
+    train(images)
     assert len(trains) == 2  # nothing is trained twice
 
 
@@ -81,108 +114,62 @@ def test_a_run_that_was_begun_comes_first_on_a_cpu_and_its_curve_is_published(tr
     begun = own_runs / f"cifar10/full/{D}/seed-0"
     begun.mkdir(parents=True)
     shutil.copy(trained / "history.csv", begun)
-    assert states(images)[f"{D}, seed 0"] == "2 of 24 epochs"
+    shutil.copy(files.REPO_ROOT / "images/claimed_curves.csv", images)
+    assert states()[D] == "2 of 24 epochs"
     campaign.publish(images)
-    assert published.read_published(images) == {}
-    curves = published.read_table(images / "curves.csv")
-    told = f"| 2 of 24 epochs: {100 * curves[-1]['ema_test_accuracy']:.2f} % |"
-    assert told in results_table([], published.begun(curves, [])) and told not in results_table([])
-    Campaign(images, 60).train()
-    assert trains[0] == f"{D}, seed 0"
+    runs, histories = archive.runs(images, NONE), archive.histories(images, NONE)
+    assert len(runs) == 0 and len(histories[D, 0]) == 2
+    told = f"| 2 of 24 epochs: {100 * histories[D, 0][-1]['ema_test_accuracy']:.2f} % |"
+    assert told in results_table(runs, histories) and told not in results_table(runs, {})
+    train(images)
+    assert trains[0] == D
 
 
-def test_the_published_log_stands_beside_an_unfinished_run():
-    row = {"dataset": "cifar10", "profile": "full", "recipe": "published-b1", "seed": 0, "test_accuracy": 0.8}
-    curves = [{**row, "epoch": epoch} for epoch in range(1, 19)]
-    table = results_table([], published.begun(curves, []))
+def test_the_published_log_stands_beside_an_unfinished_run(tmp_path):
+    history = 18 * [{"test_accuracy": 0.8}]
+    table = results_table(archive.runs(tmp_path, NONE), {("published-b1", 0): history})
     assert "| 18 of 50 epochs: 80.00 % (theirs then: 86.62 %) |" in table
 
 
-def test_a_run_that_fails_is_named_and_the_next_one_trained(trains, images, monkeypatch, capsys):
-    works = campaign.command
-    fails = [sys.executable, "-c", "import sys; sys.exit(1)"]
-    monkeypatch.setattr(campaign, "command", lambda run: fails if run.recipe.name == PLUS else works(run))
-    Campaign(images, 60).train()
-    assert f"{PLUS}, seed 0: failed with exit status 1" in capsys.readouterr().out
-    assert states(images) == {f"{PLUS}, seed 0": "waiting", f"{D}, seed 0": "done"}
-
-
-def test_a_failed_trial_leaves_a_kind_of_run_out(trains, images, monkeypatch, capsys):
-    broken = campaign.kind(recipes.RECIPES[PLUS])
-    paces = {broken: "out of memory"}
-    monkeypatch.setattr(
-        campaign, "trials", lambda wanted: {(k := campaign.kind(r.recipe)): paces.get(k, Pace(1, 0)) for r in wanted}
-    )
-    gpu = Campaign(images, 60)
-    gpu.on_gpu = True
-    gpu.train()
-    assert f"{PLUS}, seed 0: left out, its trial failed: out of memory" in capsys.readouterr().out
-    assert trains == [f"{D}, seed 0"]
+def test_a_run_that_fails_is_named_and_the_next_one_trained(trains, images, capfd):
+    trains.script = {PLUS: "import sys; sys.exit(1)"}
+    train(images)
+    assert f"{PLUS}, seed 0: failed with exit status 1" in capfd.readouterr().out
+    assert states() == {PLUS: "waiting", D: "done"}
 
 
 def test_when_time_is_up_the_training_is_ended(trains, images, monkeypatch):
-    processes = []
-    start = campaign.start
-    monkeypatch.setattr(campaign, "command", lambda run: [sys.executable, "-c", "import time; time.sleep(600)"])
-    monkeypatch.setattr(campaign, "start", lambda *given: processes.append(start(*given)) or processes[-1])
-    Campaign(images, 1).train()
-    assert len(processes) == 1 and processes[0].process.poll() is not None
+    processes, child = [], campaign.child
+    trains.script = {PLUS: "import time; time.sleep(600)"}
+    monkeypatch.setattr(campaign, "child", lambda *given: processes.append(child(*given)) or processes[-1])
+    train(images, 0.5)
+    assert len(processes) == 1 and processes[0].returncode
 
 
-def test_a_gpu_starts_only_what_can_end_and_the_slower_net_first(trains, images, monkeypatch):
-    monkeypatch.setattr(campaign, "ORDER", ((PLUS, 0), (D, 0), ("published-c", 0), ("published-e-step", 0)))
-    slow = campaign.kind(recipes.RECIPES["published-c"])
-    monkeypatch.setattr(
-        campaign,
-        "trials",
-        lambda wanted: {(k := campaign.kind(r.recipe)): Pace(100 if k == slow else 0.1, 0) for r in wanted},
-    )
-    monkeypatch.setattr(campaign, "side_by_side", lambda memory: 2)
-    gpu = Campaign(images, 60)
-    gpu.on_gpu = True
-    gpu.train()
-    assert trains == [f"{name}, seed 0" for name in ("published-e-step", PLUS, D)]
-    assert states(images)["published-c, seed 0"] == "waiting"
+def test_a_gpu_starts_only_what_can_end_and_the_slower_net_first(trains, images, gpu, monkeypatch):
+    monkeypatch.setattr(campaign, "ORDER", tuple((name, 0) for name in (PLUS, D, "published-c", "published-e-step")))
+    gpu(**{PLUS: 0.1, "published-c": 100, "published-e-step": 0.1})  # the trial of published-d has failed
+    train(images)
+    assert trains == ["published-e-step", PLUS]
+    assert [states()[name] for name in ("published-c", D)] == ["waiting", "waiting"]
 
 
 def test_a_diverged_cell_is_entered_and_later_stages_follow(trains, images, monkeypatch):
-    grid = Grid("davidnet-onecycle", (0.1, 0.8), floors=(10,))
+    grid = Grid(ONE, (0.1, 0.8), floors=(10,))
     monkeypatch.setattr(rate_grid, "GRIDS", (grid,))
-    monkeypatch.setattr(campaign, "ORDER", (("davidnet-onecycle", 0),))
-    works, diverges = campaign.command, [sys.executable, "-c", f"import sys; sys.exit({campaign.DIVERGED})"]
-    monkeypatch.setattr(campaign, "command", lambda run: diverges if run.recipe.max_lr == 0.8 else works(run))
-    assert states(images)["davidnet-onecycle, seed 0"] == "waiting for its rate grid"
-    monkeypatch.setattr(rate_grid, "row_of", noted(rate_grid.row_of, grid))
-    Campaign(images, 60).train()
-    found = rate_grid.read(grid, images)
+    monkeypatch.setattr(campaign, "ORDER", ((ONE, 0),))
+    explodes = rate_grid.recipe_of(grid, rate_grid.Rates(0.8, 0.008, 1.0)).name
+    trains.script = {explodes: f"import sys; sys.exit({campaign.DIVERGED})"}
+    assert states()[ONE] == "waiting for its rate grid"
+    train(images)
+    found = rate_grid.read(grid, images, NONE)
     assert [(rates.max_lr, rates.min_lr) for rates, _ in found] == [(0.1, 0.001), (0.1, 0.01), (0.8, 0.008)]
-    assert found[rate_grid.Rates(0.8, 0.008, 1.0), 0] == 0 and min(list(found.values())[:2]) > 0
-    assert rate_grid.chosen(grid, found).max_lr == 0.1 and published.read_published(images) == {}
-    # the recipe's rates are not yet those of the grid: it is passed over
-    assert states(images)["davidnet-onecycle, seed 0"] == "waiting for its rate grid" and len(trains) == 2
-
-
-def test_a_diverged_cell_is_not_trained_again_where_it_cannot_be_published(trains, images, monkeypatch):
-    monkeypatch.setattr(rate_grid, "GRIDS", (Grid("davidnet-onecycle", (0.8,)),))
-    monkeypatch.setattr(campaign, "ORDER", ())
-    started = []
-    diverges = [sys.executable, "-c", f"import sys; sys.exit({campaign.DIVERGED})"]
-    monkeypatch.setattr(campaign, "command", lambda run: started.append(run.name) or diverges)
-    monkeypatch.setattr(campaign, "publish", lambda folder: None)
-    Campaign(images, 60).train()
-    assert len(started) == 1 and list(states(images).values()) == ["done"]
-
-
-def noted(row_of, grid):
-    """The copied run's rates are those of its name, not of the run that was copied."""
-
-    def row(record):
-        told = record["recipe"]["name"].split("+")[1:]
-        values = {name: json.loads(value) for name, _, value in (part.partition("=") for part in told)}
-        found = row_of({**record, "recipe": {**record["recipe"], **values}})
-        return {**found, "val_accuracy": 0.5 if "versions" in record and record.get("test_accuracy") else None}
-
-    return row
+    assert list(found.values()) == [0.5, 0.5, 0]
+    assert rate_grid.chosen(grid, found).max_lr == 0.1 and published(images) == []
+    # the recipe's rates are not yet those of the grid: it is passed over, and no cell is trained twice
+    assert states()[ONE] == "waiting for its rate grid"
+    train(images)
+    assert len(trains) == 3
 
 
 def test_two_campaigns_in_one_store_refuse_each_other(trains, images, own_runs, capsys):
@@ -192,58 +179,69 @@ def test_two_campaigns_in_one_store_refuse_each_other(trains, images, own_runs, 
     assert "another campaign is under way" in capsys.readouterr().err and trains == []
 
 
-def test_without_seconds_it_only_shows(trains, images, own_runs, capsys):
-    assert campaign.main(["--out", str(images)]) == 0
-    assert f"{PLUS}, seed 0  waiting" in capsys.readouterr().out and trains == [] and not own_runs.exists()
+def test_without_seconds_it_only_shows(trains, own_runs, capsys):
+    assert campaign.main([]) == 0
+    assert f"{PLUS}, seed 0: waiting" in capsys.readouterr().out and trains == [] and not own_runs.exists()
 
 
-def test_another_folder_begins_with_what_is_published_and_fits_into_small_files(trains, images, tmp_path, monkeypatch):
-    monkeypatch.setattr(published, "IMAGES", images)
+def test_another_folder_holds_what_is_published_and_fits_into_small_files(trains, images, tmp_path, monkeypatch):
     monkeypatch.setattr(archive, "PART", 30_000)
     monkeypatch.setattr(campaign, "ORDER", ((D, 0),))
-    Campaign(images, 60).train()
+    train(images)
+    before = {path: path.read_bytes() for path in images.rglob("*.*")}
     monkeypatch.setattr(campaign, "ORDER", ((PLUS, 0), (D, 0)))
     out = tmp_path / "out"
     assert campaign.main(["60", "--out", str(out)]) == 0
-    assert set(published.read_published(out)) == {("cifar10", PLUS, 0), ("cifar10", D, 0)}
-    assert set(published.read_published(images)) == {("cifar10", D, 0)}
-    names = sorted(str(path.relative_to(out)) for path in out.rglob("weights/davidnet*"))
-    assert len(names) > 1 and max((out / name).stat().st_size for name in names) <= 30_000
+    assert published(out) == [(PLUS, 0), (D, 0)]
+    assert {path: path.read_bytes() for path in images.rglob("*.*")} == before
+    parts = sorted(out.rglob("weights/davidnet*"))
+    assert [path.name for path in parts] == [f"davidnet.safetensors.{number}" for number in range(len(parts))]
+    assert len(parts) > 1 and max(path.stat().st_size for path in parts) <= 30_000
     facts = json.loads((out / "weights/weights.json").read_text())["davidnet"]
-    whole = b"".join((out / name).read_bytes() for name in names)
-    assert len(whole) == facts["bytes"] and facts["recipe"] == PLUS
+    assert sum(path.stat().st_size for path in parts) == facts["bytes"] and facts["recipe"] == PLUS
+
+
+def test_weights_in_parts_are_the_weights(images, tmp_path, monkeypatch):
+    content = np.random.default_rng(0).bytes(3 * archive.PART - 1)
+    monkeypatch.setattr(archive, "data", lambda *_: {images / "weights/net.safetensors": content, images / "a": b"x"})
+    archive.publish(tmp_path / "out")
+    parts = [tmp_path / f"out/weights/net.safetensors.{number}" for number in range(3)]
+    assert b"".join(path.read_bytes() for path in parts) == content and (tmp_path / "out/a").read_bytes() == b"x"
+    archive.publish(images)
+    assert (images / "weights/net.safetensors").read_bytes() == content
 
 
 def test_the_whole_list_is_known_and_no_row_is_of_another_recipe():
     """A published run stands under the name of the recipe it was trained by, as that is today."""
-    listed = {(run.recipe.name, run.seed) for run in campaign.needed(published.IMAGES) if not run.cell}
+    listed = [run for run in campaign.states() if "holdout" not in run[0]]
     assert {name for name, _ in listed} == set(recipes.RECIPES) and len(listed) == 15
-    for key, run in published.read_published().items():
-        base, facts = recipes.RECIPES[run.recipe.partition("+")[0]].to_dict(), run.facts
-        overridden = json.loads(facts["overridden"])
-        for field in set(recipes.FIELDS) - set(overridden):
-            told = json.loads(facts[field]) if isinstance(base[field], list) else facts[field]
-            assert told == base[field], (key, field)
+    for run in archive.runs(root=NONE).to_dict("records"):
+        base = recipes.RECIPES[run["recipe"].partition("+")[0]].to_dict()
+        for field in set(recipes.FIELDS) - set(json.loads(run["overridden"])):
+            told = json.loads(run[field]) if isinstance(base[field], list) else run[field]
+            assert told == base[field], (run["recipe"], field)
 
 
-def test_a_trial_trains_resumes_and_times(tiny, small_recipe, monkeypatch):
-    data = dataclasses.replace(tiny, name="cifar10")
-    monkeypatch.setattr("helpers.training.settings.datasets.load", lambda name: data)
-    pace = campaign.trial(small_recipe)
-    assert pace.epoch_seconds > 0 and pace.memory == 0
+def test_a_trial_trains_goes_on_from_its_checkpoint_and_times(tiny, monkeypatch):
+    few = dataclasses.replace(tiny, name="cifar10")
+    whole = SimpleNamespace(train=range(1500), test=range(600), subset=lambda *sizes: few)
+    monkeypatch.setattr("helpers.data.datasets.load", lambda name: whole)
+    seconds, memory = campaign.trial("davidnet-onecycle+width=8+batch_size=32")
+    assert seconds > 0 and memory == 0
 
 
-def test_trials_run_in_processes_of_their_own_and_say_what_fails(monkeypatch):
+def test_trials_run_in_processes_of_their_own_and_what_fails_is_named(monkeypatch, capsys):
     monkeypatch.setenv("CIFAR10_ROOT", "/nowhere")
-    (said,) = campaign.trials([Run(recipes.RECIPES[PLUS], 0)]).values()
-    assert isinstance(said, str) and "nowhere" in said
+    assert campaign.trials([(PLUS, 0)]) == {}
+    told = capsys.readouterr().out
+    assert told.startswith(f"{PLUS}: left out, its trial failed: ") and "nowhere" in told
 
 
 def test_a_training_leaves_when_its_campaign_is_killed(tmp_path):
     """The campaign is killed without a chance to end what it started."""
     mark = tmp_path / "pid"
     child = (
-        "import os, sys, time; from helpers.training import campaign; campaign._leave_with_parent(int(sys.argv[1]));"
+        "import os, sys, time; from helpers.results import campaign; campaign.leave_with(int(sys.argv[1]));"
         f"open({str(mark)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
     )
     parent = f"import os, subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}, str(os.getpid())])"
@@ -267,26 +265,18 @@ def alive(pid):
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
-def test_weights_in_parts_are_the_weights():
-    content = np.random.default_rng(0).bytes(3 * archive.PART - 1)
-    found = dict(archive.parts(published.IMAGES / "weights/net.safetensors", content))
-    assert [path.name for path in found] == [f"net.safetensors.{number}" for number in range(3)]
-    assert b"".join(found.values()) == content and max(map(len, found.values())) <= archive.PART
-
-
-def test_publishing_is_a_program_of_its_own_and_says_what_fails(images, trained, own_runs, capsys):
+def test_what_speaks_against_publishing_is_said(images, trained, own_runs, capsys):
     shutil.copytree(trained, own_runs / f"cifar10/full/{PLUS}/seed-0")
     campaign.publish(images)
-    assert set(published.read_published(images)) == {("cifar10", PLUS, 0)} and capsys.readouterr().out == ""
+    assert published(images) == [(PLUS, 0)] and capsys.readouterr().out == ""
     (own_runs / f"cifar10/full/{PLUS}/seed-0/record.json").write_text("{")
     campaign.publish(images)
     assert capsys.readouterr().out.startswith("not published: ")
 
 
-def test_it_needs_no_more_than_a_training_does(own_runs):
-    """A machine that only lends its GPU has torch, albumentations and little else."""
-    absent = ("matplotlib", "seaborn", "pandas", "papermill", "nbformat", "torch_lr_finder", "safetensors", "psutil")
+def test_a_machine_that_only_lends_its_gpu_needs_little_more_than_for_a_training(own_runs):
+    absent = ("matplotlib", "seaborn", "papermill", "nbformat", "torch_lr_finder", "psutil")
     script = f"import sys; sys.modules |= dict.fromkeys({absent!r}); from helpers.results import campaign as c;"
-    script += "c.publish(c.published.IMAGES.with_name('nowhere')); print(c.main([]))"
+    script += "print(c.main([]))"
     told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert "published-d, seed 0" in told and told.endswith("0\n")

@@ -18,7 +18,7 @@ from nbformat.v4 import new_code_cell, new_output
 from helpers.regenerate import batch, cli
 from helpers.regenerate.outputs import figures, headline, published, stamped, without_folders
 from helpers.regenerate.publish import BYTES_OF, PublishError, publish, run_time
-from helpers.results.archive import collect_curves, collect_runs, merge
+from helpers.results.archive import merged, tables
 
 PNG = b"\x89PNG of a curve"
 TABLES = "\n\n".join(f"<!-- {t} -->\nold\n<!-- /{t} -->" for t in ("results", "ablations", "profiles", "notebooks"))
@@ -199,24 +199,6 @@ def test_a_disk_that_fills_up_leaves_every_file_as_it_was(tree, monkeypatch):
     assert len(written) == 3 and contents(tree.root) == before
 
 
-def test_a_training_that_ends_while_runs_are_read_is_not_half_published(tree, monkeypatch):
-    finish_run(tree.root / "runs", 0, 0.94)
-    before = contents(tree.root / "images") if (tree.root / "images").exists() else {}
-
-    def meanwhile(*arguments):
-        finish_run(tree.root / "runs", 1, 0.95)
-        return merge(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr("helpers.results.archive.merge", meanwhile)
-        with pytest.raises(PublishError, match="a training ended meanwhile; publish again"):
-            tree()
-    after = contents(tree.root / "images") if (tree.root / "images").exists() else {}
-    assert after == before
-    tree()
-    assert [row["seed"] for row in rows(tree.root / "images/results.csv")] == ["0", "1"]
-
-
 def test_runs_of_one_name_and_two_recipes_have_no_mean(tree):
     finish_run(tree.root / "runs", 0, 0.94)
     tree()
@@ -326,12 +308,13 @@ def test_finished_runs_become_flat_rows(tmp_path):
     finish_run(tmp_path, 1, 0.94)
     finish_run(tmp_path, 0, 0.5, profile="smoke")
     (tmp_path / "cifar10/full/davidnet-onecycle/seed-2").mkdir()  # begun, not finished
-    (row,) = collect_runs(tmp_path)
+    found = tables(tmp_path / "images", tmp_path)
+    (row,) = found["results.csv"].to_dict("records")
     assert list(row)[:5] == ["dataset", "profile", "recipe", "seed", "net"]
-    assert (row["recipe"], row["seed"], row["test_accuracy"], row["claim"]) == ("davidnet-onecycle", 1, 0.94, None)
-    assert "versions" not in row
-    curve = collect_curves(tmp_path)
-    assert [(epoch["seed"], epoch["epoch"], epoch["test_accuracy"]) for epoch in curve] == [(1, 1, 0.5), (1, 2, 0.94)]
+    assert (row["recipe"], row["seed"], row["test_accuracy"], row["claim"]) == ("davidnet-onecycle", "1", "0.94", "")
+    assert "versions" not in row and row["torch"] == "2"
+    curve = [(row["seed"], row["epoch"], row["test_accuracy"]) for row in found["curves.csv"].to_dict("records")]
+    assert curve == [("1", "1", "0.5"), ("1", "2", "0.94")]
 
 
 def test_published_rows_are_replaced_by_the_same_run_and_others_stay(tree):
@@ -353,10 +336,10 @@ def test_without_runs_the_published_data_stay(tree):
 
 
 def test_merging_unites_columns(tmp_path):
-    key = {"dataset": "d", "profile": "p", "recipe": "r"}
-    (tmp_path / "a.csv").write_text(merge(tmp_path / "a.csv", [key | {"seed": 10, "old": 1}]))
-    (tmp_path / "a.csv").write_text(merge(tmp_path / "a.csv", [key | {"seed": 9, "new": None, "more": "a,b"}]))
-    assert [(row["seed"], row["old"], row["new"], row["more"]) for row in rows(tmp_path / "a.csv")] == [
+    key, path = {"dataset": "d", "profile": "p", "recipe": "r"}, tmp_path / "a.csv"
+    merged(path, [key | {"seed": 10, "old": 1}]).to_csv(path, index=False)
+    merged(path, [key | {"seed": 9, "new": None, "more": "a,b"}]).to_csv(path, index=False)
+    assert [(row["seed"], row["old"], row["new"], row["more"]) for row in rows(path)] == [
         ("9", "", "", "a,b"),
         ("10", "1", "", ""),
     ]

@@ -1,3 +1,4 @@
+import json
 import math
 
 import pytest
@@ -5,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers import recipes
-from helpers.results import rate_grid
+from helpers.results import archive, rate_grid
 from helpers.results.rate_grid import GRIDS, Rates
 
 DAVIDNET, RESNET18 = GRIDS
@@ -14,10 +15,9 @@ DAVIDNET, RESNET18 = GRIDS
 def run_all(grid, accuracy):
     """Every cell of a grid in the order in which it asks for them, with what a function of (rates, seed) gives."""
     found, order = {}, []
-    while cells := rate_grid.waiting(grid, found):
-        assert rate_grid.chosen(grid, found) is None
-        order.append(cells)
-        found |= {cell: accuracy(*cell) for cell in cells}
+    while rate_grid.chosen(grid, found) is None:
+        order.append([cell for cell in rate_grid.cells(grid, found) if cell not in found])
+        found |= {cell: accuracy(*cell) for cell in order[-1]}
     return found, order
 
 
@@ -63,20 +63,22 @@ def test_a_cell_is_a_short_run_judged_on_images_held_out():
     assert (recipe.epochs, recipe.holdout, recipe.label_smoothing, recipe.peak) == (5, 5000, 0, 5 / 24)
 
 
-def test_rows_come_back_as_cells(tmp_path):
-    from helpers.results import archive
-
-    rates = Rates(0.2, 0.002, 1.0)
-    made_by = {"device": "cpu", "commit": "1", "date": "today"}
-    known = {"dataset": "cifar10", "profile": "full", "recipe": rate_grid.recipe_of(DAVIDNET, rates).to_dict()}
-    rows = [
-        rate_grid.row_of({**known, "seed": 0, "val_accuracy": 0.75, "train_accuracy": 0.7, "seconds": 60.0, **made_by}),
-        rate_grid.row_of({**known, "seed": 1, **made_by}),  # diverged
-    ]
-    path = tmp_path / "rate_grid.csv"
-    path.write_text(archive.merge(path, rows))
-    assert rate_grid.read(DAVIDNET, tmp_path) == {(rates, 0): 0.75, (rates, 1): 0.0}
-    assert rate_grid.read(RESNET18, tmp_path) == {} == rate_grid.read(DAVIDNET, tmp_path / "nowhere")
+def test_cells_of_the_store_and_published_ones_come_back(tmp_path):
+    rates, empty = Rates(0.2, 0.002, 1.0), tmp_path / "nowhere"
+    recipe = rate_grid.recipe_of(DAVIDNET, rates)
+    known = {"dataset": "cifar10", "profile": "full", "recipe": recipe.to_dict(), "device": "cpu", "commit": "1"}
+    trained = {**known, "seed": 0, "val_accuracy": 0.75, "train_accuracy": 0.7, "seconds": 60.0, "date": "today"}
+    for name, record in {"seed-0/record.json": trained, "seed-1/diverged.json": {**known, "seed": 1}}.items():
+        path = tmp_path / "runs/cifar10/full" / recipe.name / name
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(record))
+    for path, content in archive.data(tmp_path, tmp_path / "runs").items():
+        path.write_bytes(content)
+    assert [path.name for path in tmp_path.glob("*.*")] == ["rate_grid.csv"]
+    for where in ((tmp_path, empty), (empty, tmp_path / "runs")):
+        assert rate_grid.read(DAVIDNET, *where) == {(rates, 0): 0.75, (rates, 1): 0.0}
+        assert rate_grid.read(RESNET18, *where) == {}
+    assert rate_grid.read(DAVIDNET, empty, empty) == {}
 
 
 @pytest.mark.parametrize("grid", GRIDS, ids=lambda grid: grid.recipe)

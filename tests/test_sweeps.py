@@ -7,7 +7,7 @@ import pytest
 from helpers import recipes
 from helpers.rates import range_test, sweeps
 from helpers.rates.rate_curves import Sweep, suggest
-from helpers.results.archive import collect_range_curves, collect_range_tests, merge
+from helpers.results import archive
 from helpers.training import runs
 
 SHORT = Sweep(1e-3, 1.0, 18)
@@ -60,14 +60,15 @@ def test_what_it_does_not_see_does_not(tiny, counted, monkeypatch):
     assert len(counted) == 1
 
 
-def test_published_curves_are_those_of_the_store(narrow, tiny, own_runs, tmp_path, monkeypatch):
+def test_published_curves_are_those_of_the_store(narrow, tiny, own_runs, tmp_path):
     for seed in (1, 0):
         kept(narrow, tiny, seed=seed)
-    monkeypatch.setattr("helpers.results.archive._full_sweeps", sweeps.stored_sweeps)  # as if they were full runs
+    (own_runs / "shapes10/smoke").rename(own_runs / "shapes10/full")  # as if they were full runs
     path, table = tmp_path / "range_curves.csv", tmp_path / "range_tests.csv"
     for _ in range(2):  # a second publication replaces the rows
-        path.write_text(merge(path, collect_range_curves(own_runs)))
-        table.write_text(merge(table, collect_range_tests(own_runs)))
+        for file, rows in zip((table, path), archive.range_tests(own_runs)):
+            archive.merged(file, rows).to_csv(file, index=False)
+    (own_runs / "shapes10/full").rename(own_runs / "shapes10/smoke")
     assert sweeps.published(narrow.name, SHORT, path=path) == []  # they are of Shapes-10
     path.write_text(path.read_text().replace("shapes10", "cifar10"))
     back = sweeps.published(narrow.name, SHORT, path=path)
@@ -83,7 +84,7 @@ def test_published_curves_are_those_of_the_store(narrow, tiny, own_runs, tmp_pat
 
 def test_only_full_sweeps_are_published(narrow, tiny, own_runs):
     kept(narrow, tiny)
-    assert collect_range_tests(own_runs) == [] and collect_range_curves(own_runs) == []
+    assert archive.range_tests(own_runs) == ([], [])
 
 
 def test_names_of_sweeps():

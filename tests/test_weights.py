@@ -1,18 +1,16 @@
 """Published weights: written from a run, read with checks, chosen by the rule."""
 
 import json
-import os
-import shutil
-import subprocess
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from conftest import PYTHON
 from fixture_runs import full_run
 
 from helpers.data import datasets
-from helpers.results import published, weights
+from helpers.results import archive, weights
 from helpers.results.weights import WeightsError
 from helpers.training import Setting, engine
 
@@ -26,19 +24,23 @@ def store(tiny, tmp_path_factory):
     return root
 
 
+def to_publish(store, folder):
+    return weights.to_publish(archive.runs(Path("nowhere"), store), folder, store)
+
+
 @pytest.fixture
 def folder(store, tmp_path):
     """The weights of that store, published."""
     target = tmp_path / "images/weights"
     target.mkdir(parents=True)
-    for path, content in weights.files(store, target).items():
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    for path, content in to_publish(store, target).items():
+        path.write_bytes(content)
     return target
 
 
 def test_a_loaded_net_answers_as_the_trained_one_did(store, folder, tiny):
     fitted = full_run(tiny, store)  # loads it
-    found = weights.load("davidnet", folder)
+    found = weights.published("davidnet", folder)
     images = torch.randn(20, 3, 32, 32)
     with torch.no_grad():
         ours, theirs = found.model(images), fitted.model(images)
@@ -49,7 +51,7 @@ def test_a_loaded_net_answers_as_the_trained_one_did(store, folder, tiny):
 
 
 def test_matrices_have_16_bits_and_vectors_32(store):
-    content, _ = weights.pack(weights.choose(store)["davidnet"])
+    content = to_publish(store, Path("nowhere"))[Path("nowhere/davidnet.safetensors")]
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     kinds = {name: entry["dtype"] for name, entry in header.items() if name != "__metadata__"}
     assert kinds["head.weight"] == "F16" and kinds["prep.0.weight"] == "F16"
@@ -57,17 +59,16 @@ def test_matrices_have_16_bits_and_vectors_32(store):
 
 
 def test_publishing_again_gives_the_same_bytes(store, folder):
-    again = weights.files(store, folder)
+    again = to_publish(store, folder)
     assert {path.name for path in again} == {"davidnet.safetensors", "resnet18.safetensors", "weights.json"}
-    for path, content in again.items():
-        assert path.read_bytes() == (content.encode() if isinstance(content, str) else content)
+    assert all(path.read_bytes() == content for path, content in again.items())
 
 
 def test_loading_leaves_the_generator_alone(folder):
     torch.manual_seed(5)
     expected = torch.rand(2)
     torch.manual_seed(5)
-    weights.load("resnet18", folder)
+    weights.published("resnet18", folder)
     assert torch.equal(torch.rand(2), expected)
 
 
@@ -75,60 +76,34 @@ def test_damage_is_named_with_a_way_out(folder):
     path = folder / "davidnet.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"\x00\x01")
     with pytest.raises(WeightsError, match=r"davidnet.safetensors has .* its checksum is wrong; fetch it again with"):
-        weights.load("davidnet", folder)
+        weights.published("davidnet", folder)
     path.unlink()
     with pytest.raises(WeightsError, match="davidnet.safetensors is missing"):
-        weights.load("davidnet", folder)
+        weights.published("davidnet", folder)
 
 
 def test_weights_of_another_shape_are_refused(folder):
     index = json.loads((folder / "weights.json").read_text())
     index["davidnet"]["width"] = 16
     (folder / "weights.json").write_text(json.dumps(index))
-    with pytest.raises(WeightsError, match="does not fit davidnet of width 16"):
-        weights.load("davidnet", folder)
+    with pytest.raises(RuntimeError, match="size mismatch for prep.0.weight"):
+        weights.published("davidnet", folder)
 
 
-def test_unpublished_nets_are_named(folder, tmp_path):
-    with pytest.raises(WeightsError, match="no weights of 'vgg' are published; there are: davidnet, resnet18"):
-        weights.load("vgg", folder)
+def test_nets_that_are_not_published_are_none(tmp_path):
     assert weights.published("davidnet", tmp_path) is None
-    assert weights.published("davidnet", folder).facts["net"] == "davidnet"
 
 
-def test_the_choice_does_not_look_at_the_accuracy(tiny, tmp_path):
-    for name, seed in (("davidnet-onecycle", 0), ("davidnet-onecycle-plus", 3), ("davidnet-onecycle-plus", 1)):
-        full_run(tiny, tmp_path, name, seed, epochs=1)
-    full_run(tiny, tmp_path, "davidnet-onecycle", 7, epochs=1, width=16)
-    assert weights.choose(tmp_path)["davidnet"].path.parts[-2:] == ("davidnet-onecycle-plus", "seed-1")
-    shutil.rmtree(tmp_path / "cifar10/full/davidnet-onecycle-plus")
-    assert weights.choose(tmp_path)["davidnet"].path.parts[-2:] == ("davidnet-onecycle", "seed-0")
+def test_the_choice_looks_at_recipe_and_seed_and_not_at_the_accuracy():
+    plain, plus = "davidnet-onecycle", "davidnet-onecycle-plus"
+    runs = pd.DataFrame([(plain, 0, 0.9), (plus, 3, 0.95), (plus, 1, 0.8)], columns=["recipe", "seed", "test_accuracy"])
+    assert weights.choose(runs) == {"davidnet": (plus, 1)}
+    assert weights.choose(runs[:1]) == {"davidnet": (plain, 0)}
 
 
-def test_published_weights_of_a_higher_rank_stay(tiny, folder, tmp_path):
-    other = tmp_path / "other"
-    full_run(tiny, other, "davidnet-onecycle", 0, epochs=1)
-    full_run(tiny, other, "davidnet-onecycle-plus", 1, epochs=1)
-    assert weights.files(other, folder) == {}
-    full_run(tiny, other, "resnet18-onecycle", 5, epochs=1)
-    written = weights.files(other, folder)
-    assert {path.name for path in written} == {"resnet18.safetensors", "weights.json"}
-    index = json.loads(written[folder / "weights.json"])
-    assert (index["davidnet"]["seed"], index["resnet18"]["recipe"]) == (0, "resnet18-onecycle")
-
-
-def test_an_unfinished_run_has_no_weights(tmp_path):
-    from helpers.training.runs import RunDirectory
-
-    with pytest.raises(WeightsError, match="is not finished, or its checkpoint.pt is gone"):
-        weights.pack(RunDirectory(tmp_path))
-
-
-def test_training_does_without_safetensors():
-    script = "import sys; sys.modules['safetensors'] = None; import helpers.training, helpers.results.weights as w\n"
-    script += "try: w._safetensors()\nexcept w.WeightsError as e: print(e)"
-    made = subprocess.run([PYTHON, "-c", script], capture_output=True, text=True, env=os.environ, check=True)
-    assert "pip install 'safetensors>=0.4'" in made.stdout
+def test_weights_stay_where_the_chosen_run_is_published_and_not_in_the_store(store, folder, tmp_path):
+    found = archive.runs(tmp_path, store)
+    assert weights.to_publish(found, folder, tmp_path / "elsewhere") == {}
 
 
 @pytest.mark.parametrize("net", weights.CHOICE)
@@ -139,9 +114,7 @@ def test_committed_weights_reach_their_recorded_accuracy(net, cifar10):
         assert net not in weights.index()  # none is published yet: nothing may claim to be
         return
     facts = found.facts
-    answers = published.read_answers(published.IMAGES / "predictions.npz")[
-        facts["dataset"], facts["recipe"], facts["seed"]
-    ]
+    answers = archive.all_answers(root=Path("no-runs"))[f"cifar10/{facts['recipe']}/{facts['seed']}"]
     setting = Setting.of(facts["recipe"], "cifar10", "full", facts["seed"])
     sample = np.arange(0, len(cifar10.test), 10)
     model = setting.compute.place(found.model)

@@ -1,10 +1,15 @@
 """Whether the published files say the same: the README's results, results.csv, curves.csv, predictions.npz, weights."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from helpers.regenerate.tables import Begun, with_tables
+from helpers.regenerate.tables import Histories, with_tables
+
+if TYPE_CHECKING:  # they load torch
+    import pandas as pd
+
+    from helpers.training.answers import Answers
 
 TOLERANCE = 5e-4  # five images in ten thousand: another device rounds otherwise where a run was asked again
 
@@ -15,45 +20,44 @@ def disagreements(root: Path) -> list[str]:
     Args:
         root: the repository, with README.md and images/.
     """
-    from helpers.results import published  # here, since it loads torch
+    from helpers.results import archive  # here, since it loads torch
 
-    images = root / "images"
-    runs = published.read_published(images)
-    rows, curves = (published.read_table(images / f"{name}.csv") for name in ("results", "curves"))
-    begun = published.begun(curves, rows)
-    found = list(_readme(root, runs.values(), begun))
-    for key, run in runs.items():
-        found += [f"{'/'.join(map(str, key))}: {fault}" for fault in _run(run)]
-    unknown = set(published.read_answers(images / "predictions.npz")) - set(runs)
-    found += [f"predictions.npz has {'/'.join(map(str, key))}, results.csv has not" for key in sorted(unknown)]
-    found += _begun(begun)
-    return found + list(_weights(images / "weights", runs))
+    images, no_store = root / "images", root / "no-runs"
+    runs, histories = archive.runs(images, no_store), archive.histories(images, no_store)
+    answers = archive.all_answers(images, no_store)
+    found = list(_readme(root, runs, histories))
+    rows = {f"cifar10/{run['recipe']}/{run['seed']}": run for run in runs.to_dict("records")}
+    for name, run in rows.items():
+        history = histories.pop((run["recipe"], run["seed"]), [])
+        found += [f"{name}: {fault}" for fault in _run(run, history, answers.pop(name, None))]
+    found += [f"predictions.npz has {name}, results.csv has not" for name in sorted(answers)]
+    found += _begun(histories)
+    return found + list(_weights(images / "weights", rows))
 
 
-def _readme(root: Path, runs: Iterable[Any], begun: Begun) -> Iterator[str]:
+def _readme(root: Path, runs: "pd.DataFrame", histories: Histories) -> Iterator[str]:
     problems: list[str] = []
     text = (root / "README.md").read_text(encoding="utf-8")
-    if with_tables(text, runs, problems, begun) != text:
+    if with_tables(text, runs, histories, problems) != text:
         yield "README.md: its tables are not those of results.csv, curves.csv and the profiles; publish again"
     yield from problems
 
 
-def _run(run: Any) -> Iterator[str]:
+def _run(facts: Mapping[str, Any], history: Sequence[Any], answers: "Answers | None") -> Iterator[str]:
     """Faults of one run: its epochs, its answers and its row in results.csv must tell the same accuracy."""
     from helpers.results import comparisons
 
-    facts = run.facts
-    if len(run.history) != facts["epochs"]:
-        yield f"curves.csv has {len(run.history)} epochs, results.csv {facts['epochs']}"
-    elif comparisons.judged(run.history[-1]) != facts["test_accuracy"]:
-        yield f"curves.csv ends at {comparisons.judged(run.history[-1])}, results.csv says {facts['test_accuracy']}"
-    if run.answers is None:
+    if len(history) != facts["epochs"]:
+        yield f"curves.csv has {len(history)} epochs, results.csv {facts['epochs']}"
+    elif comparisons.judged(history[-1]) != facts["test_accuracy"]:
+        yield f"curves.csv ends at {comparisons.judged(history[-1])}, results.csv says {facts['test_accuracy']}"
+    if answers is None:
         yield "predictions.npz has no answers of it"
-    elif abs(run.answers.accuracy - facts["test_accuracy"]) > TOLERANCE:
-        yield f"predictions.npz has {run.answers.accuracy} right, results.csv says {facts['test_accuracy']}"
+    elif abs(answers.accuracy - facts["test_accuracy"]) > TOLERANCE:
+        yield f"predictions.npz has {answers.accuracy} right, results.csv says {facts['test_accuracy']}"
 
 
-def _begun(begun: Begun) -> Iterator[str]:
+def _begun(begun: Histories) -> Iterator[str]:
     """Faults of the curves of runs under way: their recipe must be known, and not be over."""
     from helpers import recipes
 
@@ -62,7 +66,7 @@ def _begun(begun: Begun) -> Iterator[str]:
             yield f"curves.csv has {name}, seed {seed}, results.csv has not"
 
 
-def _weights(folder: Path, runs: dict[Any, Any]) -> Iterator[str]:
+def _weights(folder: Path, runs: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     from helpers.results import weights
 
     for net, facts in weights.index(folder).items():
@@ -70,8 +74,8 @@ def _weights(folder: Path, runs: dict[Any, Any]) -> Iterator[str]:
             weights.checked(folder / facts["file"], facts)
         except weights.WeightsError as error:
             yield str(error)
-        run = runs.get((facts["dataset"], facts["recipe"], facts["seed"]))
+        run = runs.get(f"{facts['dataset']}/{facts['recipe']}/{facts['seed']}")
         if run is None:
             yield f"the weights of {net} are of {facts['recipe']}, seed {facts['seed']}, which results.csv lacks"
-        elif run.facts["test_accuracy"] != facts["test_accuracy"]:
-            yield f"the weights of {net} claim {facts['test_accuracy']}, results.csv {run.facts['test_accuracy']}"
+        elif run["test_accuracy"] != facts["test_accuracy"]:
+            yield f"the weights of {net} claim {facts['test_accuracy']}, results.csv {run['test_accuracy']}"

@@ -88,12 +88,11 @@ def survey(profile: str, dataset: str, dry: bool = False, jobs: int | None = Non
 def _survey(profile: str, dataset: str, dry: bool, jobs: int | None) -> Survey:
     import torch  # here, since it is slow to load
 
-    from helpers import devices, recipes
+    from helpers import devices, recipes, results
     from helpers.data import datasets
-    from helpers.results import published
 
     name = datasets.expected(dataset) if dry else datasets.load(dataset).name
-    known = digest([[run.recipe, run.seed, run.accuracy] for run in published.full_runs()])
+    known = digest(results.runs().to_csv())
     profile = recipes.resolve_profile(profile).name
     jobs = jobs or side_by_side(profile)
     if jobs > 1:

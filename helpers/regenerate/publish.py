@@ -15,10 +15,15 @@ from helpers.regenerate.outputs import figures, headline, published, stamped
 from helpers.regenerate.planning import sources
 from helpers.regenerate.tables import between, table, with_tables
 from helpers.regenerate.words import in_words
-from helpers.results.archive import PublishError, data
 
 BYTES = 500_000
 BYTES_OF = {"06": 1_500_000}  # a page full of images and maps
+
+
+class PublishError(ValueError):
+    """Something cannot be published as it is: the message lists all that is wrong, and says if anything was written."""
+
+
 COLUMNS = ("Notebook", "Colab", "Question", "Run time", "Result")
 BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
 COLAB = "https://colab.research.google.com/github"
@@ -63,7 +68,7 @@ def publish(
         series[key] = replace(series[key], node=node)
         files[series[key].path] = text
         files |= {root / "images" / f"{figure}.png": image for figure, image in figures(node).items()}
-    return _write(root, files | data(root / "images", runs_root), series, problems)
+    return _write(root, files, series, problems, runs_root)
 
 
 def publish_data(root: Path, series: Mapping[str, Notebook], runs_root: Path) -> list[Path]:
@@ -76,16 +81,22 @@ def publish_data(root: Path, series: Mapping[str, Notebook], runs_root: Path) ->
         The files written.
 
     Raises:
-        PublishError: the README lacks a table's markers; or see `data`.
+        PublishError: the README lacks a table's markers, or runs of the store are damaged.
     """
-    return _write(root, data(root / "images", runs_root), series, [])
+    return _write(root, {}, series, [], runs_root)
 
 
 def _write(
-    root: Path, files: dict[Path, str | bytes], series: Mapping[str, Notebook], problems: list[str]
+    root: Path, files: dict[Path, str | bytes], series: Mapping[str, Notebook], problems: list[str], runs_root: Path
 ) -> list[Path]:
-    """Write files and the README that belongs to them, unless something speaks against it."""
-    files = {**files, root / "README.md": _readme(root, series, files, problems)}
+    """Write files, the data of full runs and the README that belongs to them, unless something speaks against it."""
+    from helpers.results import archive  # here, since it loads torch
+
+    try:
+        files |= archive.data(root / "images", runs_root)
+        files[root / "README.md"] = _readme(root, series, problems, runs_root)
+    except (RuntimeError, ValueError) as error:
+        raise PublishError(f"nothing was published:\n  {error}") from error
     if problems:
         raise PublishError("nothing was published:\n  " + "\n  ".join(problems))
     try:
@@ -128,18 +139,14 @@ def _too_large(key: str, text: str) -> list[str]:
     return [f"{size / 1000:.0f} KB are more than {limit / 1000:.0f} KB; show fewer or smaller figures"]
 
 
-def _readme(root: Path, series: Mapping[str, Notebook], files: Mapping[Path, str | bytes], problems: list[str]) -> str:
-    from helpers.results import published  # here, since it loads torch
+def _readme(root: Path, series: Mapping[str, Notebook], problems: list[str], runs_root: Path) -> str:
+    from helpers import results  # here, since it loads torch
 
     text = (root / "README.md").read_text(encoding="utf-8")
     notebooks = table(COLUMNS, [_row(notebook, repository(root)) for notebook in series.values()])
     text = between(text, "notebooks", notebooks, problems)
-    rows, curves = (
-        published.parse_table(files[path]) if path in files else published.read_table(path)
-        for path in (root / "images/results.csv", root / "images/curves.csv")
-    )
-    runs = published.assembled(rows, curves, {}).values()
-    return with_tables(text, runs, problems, published.begun(curves, rows))
+    where = (root / "images", runs_root)
+    return with_tables(text, results.runs(*where), results.histories(*where), problems)
 
 
 def _row(notebook: Notebook, repo: str) -> list[str]:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from helpers.regenerate.words import in_words
 
 if TYPE_CHECKING:  # they load torch
+    import pandas as pd
+
     from helpers.recipes import Profile
-    from helpers.results.published import FullRun
 
 COLUMNS = (
     *("Recipe", "Net, epochs", "Runs", "Test accuracy, last epoch", "Train accuracy", "Published claim"),
@@ -31,27 +32,26 @@ CHANGES = {  # fields of a profile in words, where they change anything
     "finder_steps": "range tests of {finder_steps} steps",
 }
 DECIDES = {
-    None: "nothing",
+    "": "nothing",
     "validation": "validation images",
     "test": "test images",
     "last batch": "its last training batch",
 }
 Row = Mapping[str, Any]
-Begun = Mapping[tuple[str, int], Sequence[Row]]
+Histories = Mapping[tuple[str, int], Sequence[Row]]
 
 
-def with_tables(readme: str, runs: "Iterable[FullRun]", problems: list[str], begun: Begun | None = None) -> str:
+def with_tables(readme: str, runs: "pd.DataFrame", histories: Histories, problems: list[str]) -> str:
     """The README's text with fresh tables between their markers.
 
     Args:
         readme: the text.
-        runs: with their histories, as `published.assembled` makes them.
+        runs: as `results.runs` gives them.
+        histories: of them and of runs that are under way, as `results.histories` gives them.
         problems: is told which markers are missing, and which runs of one name differ in their recipe.
-        begun: histories so far of runs that are under way, as `published.begun` finds them.
     """
-    runs = list(runs)
     problems += mixed(runs)
-    results = results_table(runs, begun)
+    results = results_table(runs, histories)
     tables = {"results": results, "ablations": ablations_table(runs), "profiles": profiles_table()}
     for name, lines in tables.items():
         readme = between(readme, name, lines, problems)
@@ -70,28 +70,26 @@ def between(text: str, name: str, content: str, problems: list[str]) -> str:
     return markers.sub(lambda found: f"{found[1]}\n{content}\n{found[2]}", text)
 
 
-def results_table(runs: "Iterable[FullRun]", begun: Begun | None = None) -> str:
+def results_table(runs: "pd.DataFrame", histories: Histories) -> str:
     """One line per recipe, in Markdown: what full runs on CIFAR-10 gave, beside what was claimed; or "not run".
 
     Overridden recipes follow the recipe that they change; those of which `ablations_table` tells are left to it. Of a
     recipe without a finished run, what has begun is told as far as it has come.
     """
-    from helpers import recipes  # here, since they load torch
-    from helpers.results import ablations, published
+    from helpers import recipes, results  # here, since they load torch
 
-    full, order = _full(runs), list(recipes.RECIPES)
-    groups = published.by_recipe(full)
-    told = {one.changed for one in ablations.ablations(full)} - set(order)
-    names = sorted({*order, *groups} - told, key=lambda name: (published.place(name, order), name))
-    return table(COLUMNS, [_line(name, groups.get(name, []), (begun or {}).get((name, 0), ())) for name in names])
+    groups = {name: group.to_dict("records") for name, group in runs.groupby("recipe")}
+    told = {one.changed for one in results.ablations(runs)} - set(recipes.RECIPES)
+    names = sorted({*recipes.RECIPES, *groups} - told, key=lambda name: (results.place(name), name))
+    return table(COLUMNS, [_line(name, groups.get(name, []), histories.get((name, 0), ())) for name in names])
 
 
-def ablations_table(runs: "Iterable[FullRun]") -> str:
+def ablations_table(runs: "pd.DataFrame") -> str:
     """One line per single change of a recipe, in Markdown: what it did to the accuracy of full runs on CIFAR-10."""
-    from helpers.results import ablations
+    from helpers import results
 
     lines = []
-    for one in ablations.ablations(_full(runs)):
+    for one in results.ablations(runs):
         effect = f"{one.effect}, {one.effect.verdict}" if one.effect.verdict == "undecided" else str(one.effect)
         sides = [f"{side}, {weights} weights" for side, weights in zip(one.summaries, one.weights)]
         needed = str(one.pairs_needed(GAP) or "unknown")
@@ -99,14 +97,13 @@ def ablations_table(runs: "Iterable[FullRun]") -> str:
     return table(ABLATION, lines) if lines else "None was run yet."
 
 
-def mixed(runs: "Iterable[FullRun]") -> list[str]:
+def mixed(runs: "pd.DataFrame") -> list[str]:
     """What is wrong with runs of one recipe name whose recipes differ: a mean of them would be one of nothing."""
     from helpers import recipes
-    from helpers.results import published
 
     problems = []
-    for name, group in published.by_recipe(_full(runs)).items():
-        values = {field: list(dict.fromkeys(str(run.facts.get(field)) for run in group)) for field in recipes.FIELDS}
+    for name, group in runs.groupby("recipe"):
+        values = {field: [str(value) for value in group[field].unique()] for field in recipes.FIELDS if field in group}
         differing = "; ".join(f"{field}: {', '.join(found)}" for field, found in values.items() if len(found) > 1)
         if differing:
             problems.append(f"runs of {name} differ in their recipe ({differing}); train the older ones anew")
@@ -130,36 +127,30 @@ def _changes(profile: "Profile") -> str:
     return ", ".join(told).format(**vars(profile)) or "nothing"
 
 
-def _full(runs: "Iterable[FullRun]") -> "list[FullRun]":
-    return [run for run in runs if (run.facts["dataset"], run.facts["profile"]) == ("cifar10", "full")]
-
-
-def _line(name: str, runs: "Sequence[FullRun]", begun: Sequence[Row]) -> list[str]:
-    from helpers import recipes
-    from helpers.results import published
+def _line(name: str, runs: Sequence[Row], history: Sequence[Row]) -> list[str]:
+    from helpers import recipes, results
 
     recipe = recipes.RECIPES.get(name)
-    facts = [run.facts for run in runs]
-    net, epochs = (facts[0]["net"], facts[0]["epochs"]) if runs else (recipe.net, recipe.epochs)
-    claim = published.CLAIMS.get(name)
+    net, epochs = (runs[0]["net"], runs[0]["epochs"]) if runs else (recipe.net, recipe.epochs)
+    claim = results.CLAIMS.get(name)
     claimed = f"{claim} ({claim.note})" if claim and claim.note else str(claim or "")
     head = [f"`{name}`", f"{net}, {epochs}", str(len(runs))]
-    decides = facts[0]["decides_on"] if runs else recipe.decides_on
+    decides = runs[0]["decides_on"] if runs else recipe.decides_on or ""
     if not runs:
-        return [*head, _so_far(name, begun), "", claimed, "", DECIDES[decides], "", ""]
-    train = _spread([fact["train_accuracy"] for fact in facts])
-    best = _spread([run.best for run in runs]) if claim else ""
-    seconds = sum(run.seconds for run in runs) / len(runs)
-    devices = "; ".join(sorted({short_device(fact["device"]) for fact in facts}))
+        return [*head, _so_far(name, history), "", claimed, "", DECIDES[decides], "", ""]
+    train = _spread([run["train_accuracy"] for run in runs])
+    best = _spread([run["best_test_accuracy"] for run in runs]) if claim else ""
+    seconds = sum(run["run_seconds"] for run in runs) / len(runs)
+    devices = "; ".join(sorted({short_device(run["device"]) for run in runs}))
     return [*head, _accuracy(runs), train, claimed, best, DECIDES[decides], in_words(seconds), devices]
 
 
-def _accuracy(runs: "Sequence[FullRun]") -> str:
+def _accuracy(runs: Sequence[Row]) -> str:
     """The headline with its kind of weights; beside that of averaged ones the raw ones', to compare with raw."""
-    told = f"{_spread([run.accuracy for run in runs])}, {runs[0].weights} weights"
-    if runs[0].weights == "raw":
+    told = f"{_spread([run['test_accuracy'] for run in runs])}, {runs[0]['weights']} weights"
+    if runs[0]["weights"] == "raw":
         return told
-    return f"{told}; raw {_spread([run.facts['raw_test_accuracy'] for run in runs])}"
+    return f"{told}; raw {_spread([run['raw_test_accuracy'] for run in runs])}"
 
 
 def short_device(told: str) -> str:
@@ -167,16 +158,16 @@ def short_device(told: str) -> str:
     return re.sub(r"\b(?:cpu|cuda|mps) \((.*?)\), ", r"\1, ", told)
 
 
-def _so_far(name: str, begun: Sequence[Row]) -> str:
+def _so_far(name: str, history: Sequence[Row]) -> str:
     """How far a run has come, beside the published log at the same epoch where there is one."""
-    from helpers import recipes
-    from helpers.results import comparisons, published
+    from helpers import recipes, results
+    from helpers.results import comparisons
 
-    if not begun:
+    if not history:
         return "not run"
-    told = f"{len(begun)} of {recipes.RECIPES[name].epochs} epochs: {100 * comparisons.judged(begun[-1]):.2f} %"
-    theirs = published.claimed_curves().get(name)
-    return told + (f" (theirs then: {100 * theirs[len(begun) - 1]:.2f} %)" if theirs else "")
+    told = f"{len(history)} of {recipes.RECIPES[name].epochs} epochs: {100 * comparisons.judged(history[-1]):.2f} %"
+    theirs = results.claimed_curves().get(name)
+    return told + (f" (theirs then: {100 * theirs[len(history) - 1]:.2f} %)" if theirs else "")
 
 
 def _spread(accuracies: Sequence[float]) -> str:

@@ -13,6 +13,7 @@ from helpers.results.analysis import (
     ranked_mistakes,
     wilson,
 )
+from helpers.results.archive import CLAIMS, answers, claimed_curves, histories, place, runs
 from helpers.results.comparisons import (
     agreement,
     difference,
@@ -27,11 +28,6 @@ from helpers.results.comparisons import (
     t_quantile,
 )
 from helpers.results.intervals import Interval, mcnemar, mean, share
-from helpers.results.published import (
-    CLAIMS,
-    by_recipe,
-    full_runs,
-)
 
 __all__ = [
     "Interval",
@@ -41,20 +37,23 @@ __all__ = [
     "CLAIMS",
     "ablations",
     "agreement",
-    "by_recipe",
+    "answers",
+    "claimed_curves",
     "class_accuracy",
     "confused_pairs",
     "confusion_matrix",
     "difference",
     "epoch_reaching",
-    "full_runs",
+    "histories",
     "luck_of_best_epoch",
     "paired_difference",
     "pairing",
     "pairs_needed",
+    "place",
     "predictions",
     "ranked_mistakes",
     "rate_grid",
+    "runs",
     "runs_needed",
     "seconds_to",
     "share_difference",

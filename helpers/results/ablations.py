@@ -1,13 +1,16 @@
 """What single changes of a recipe did: full runs whose recipes differ in one field, compared seed by seed."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pandas as pd
+
 from helpers.recipes import FIELDS
 from helpers.results.comparisons import FEWEST, Difference, Summary, paired_difference, pairs_needed, summarise
-from helpers.results.published import FullRun
+
+Run = Mapping[str, Any]  # a row of results.csv
 
 
 @dataclass(frozen=True)
@@ -48,17 +51,17 @@ class Ablation:
         return summarise(self.without), summarise(self.with_it)
 
 
-def ablations(given: Iterable[FullRun]) -> list[Ablation]:
+def ablations(runs: pd.DataFrame) -> list[Ablation]:
     """Every single change that the runs allow to judge, those of one base together.
 
     Of two recipes the base is the one with fewer overridden fields, or the first of two that have none. Intervals are
     corrected for the number of changes with pairs enough to decide. A run's raw weights beside its averaged ones are
     no change of its recipe, nor a fair one: where the rate does not fall to zero, raw weights alone stop too early.
-    The runs come in the order of `published.full_runs`.
+    The runs are those of `archive.runs`, in its order.
     """
-    groups: dict[tuple[Any, ...], list[FullRun]] = {}
-    for run in given:
-        groups.setdefault((run.facts["dataset"], *map(run.facts.get, FIELDS)), []).append(run)
+    groups: dict[tuple[Any, ...], list[Run]] = {}
+    for run in runs.astype(object).where(runs.notna(), None).to_dict("records"):
+        groups.setdefault((run["dataset"], *map(run.get, FIELDS)), []).append(run)
     found, ordered = [], sorted(groups.values(), key=lambda runs: len(_overridden(runs[0])))  # stable
     for place, base in enumerate(ordered):
         found += [pair for other in ordered[place + 1 :] for pair in _paired(base, other)]
@@ -66,26 +69,26 @@ def ablations(given: Iterable[FullRun]) -> list[Ablation]:
     return [replace(one, comparisons=max(1, decidable)) for one in found]
 
 
-def _paired(base: Sequence[FullRun], other: Sequence[FullRun]) -> list[Ablation]:
+def _paired(base: Sequence[Run], other: Sequence[Run]) -> list[Ablation]:
     """The comparison of two recipes, if they differ in one field and the other is no variant beside the base."""
-    facts, changed = base[0].facts, other[0].facts
+    facts, changed = base[0], other[0]
     fields = [name for name in ("dataset", *FIELDS) if facts.get(name) != changed.get(name)]
     beside = len(_overridden(base[0])) == len(_overridden(other[0])) > 0
     if len(fields) != 1 or "dataset" in fields or beside:
         return []
-    ours, theirs = ({_drawn_alike(run): run.accuracy for run in runs} for runs in (base, other))
+    ours, theirs = ({_drawn_alike(run): run["test_accuracy"] for run in runs} for runs in (base, other))
     shared = [key for key in ours if key in theirs]
     if not shared:
         return []
     values = (tuple(side[key] for key in shared) for side in (ours, theirs))
     change = worded(fields[0], facts[fields[0]], changed[fields[0]])
-    names, seeds = (base[0].recipe, other[0].recipe), tuple(seed for seed, *_ in shared)
-    return [Ablation(*names, change, seeds, *values, (base[0].weights, other[0].weights))]
+    names, seeds = (facts["recipe"], changed["recipe"]), tuple(seed for seed, *_ in shared)
+    return [Ablation(*names, change, seeds, *values, (facts["weights"], changed["weights"]))]
 
 
-def _drawn_alike(run: FullRun) -> tuple[int, str | None, str]:
+def _drawn_alike(run: Run) -> tuple[int, str | None, str]:
     """What two runs must share so that nothing but the change sets them apart: seed, augmentation's draws, format."""
-    return run.seed, run.facts.get("loader"), str(run.facts.get("device", "")).rpartition(", ")[2]
+    return run["seed"], run.get("loader"), str(run.get("device", "")).rpartition(", ")[2]
 
 
 def worded(field: str, before: Any, after: Any) -> str:
@@ -113,5 +116,5 @@ def _short(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _overridden(run: FullRun) -> list[str]:
-    return json.loads(run.facts.get("overridden") or "[]")
+def _overridden(run: Run) -> list[str]:
+    return json.loads(run.get("overridden") or "[]")

@@ -1,265 +1,248 @@
-"""The data behind the published figures, gathered from the run store: runs, epochs, answers, grids, sweeps, weights.
+"""Full runs on CIFAR-10: those published in images/ with those of the run store, and what others claimed.
 
-python -m helpers.archive FOLDER writes them there; it needs no more than a training does.
+`python -m helpers.results.archive FOLDER` writes the files of images/ that the run store changes to a folder.
 """
 
-import csv
 import io
+import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
-if TYPE_CHECKING:  # they load torch
-    from helpers.training.answers import Answers
-    from helpers.training.runs import RunDirectory
+import numpy as np
+import pandas as pd
 
-PART = 15_000_000  # bytes of a file that is carried from machine to machine
+from helpers import files, recipes, training
+from helpers.rates import sweeps
+from helpers.results import weights
+from helpers.training.answers import Answers, packed
+from helpers.training.runs import RunDirectory
+
+IMAGES = files.REPO_ROOT / "images"
+PART = 15_000_000  # bytes of a file outside images/, which is carried from machine to machine
+KEY = ["dataset", "profile", "recipe", "seed"]
+CIFAR10 = {"dataset": "cifar10", "profile": "full"}  # shorter runs and other data sets are no results
+NUMBERED = ("seed", "epoch", "step")  # what orders the rows of a recipe
+GRID = (  # columns of rate_grid.csv beside the key
+    *("net", "epochs", "holdout", "max_lr", "min_lr", "logit_scale"),
+    *("val_accuracy", "train_accuracy", "seconds", "device", "loader", "commit", "date"),
+)
+TEXTS = (  # columns that hold no numbers; a commit such as 12345e67 would pass for one
+    *(
+        "dataset",
+        "profile",
+        "recipe",
+        "sweep",
+        "net",
+        "schedule",
+        "transforms",
+        "statistics",
+        "ease",
+        "watches",
+        "cuts",
+    ),
+    *("overridden", "decides_on", "weights", "device", "loader"),
+    *("commit", "date", "python", "torch", "torchvision", "albumentations", "numpy"),
+)
 Row = dict[str, Any]
 
 
-class PublishError(ValueError):
-    """Something cannot be published as it is: the message lists all that is wrong, and says if anything was written."""
+class Claim(NamedTuple):
+    """The accuracy that a published project reported."""
+
+    source: str  # owner/repository, and its session
+    best: float | None  # test accuracy in [0, 1] of its best epoch, chosen on the test set; None where it is not known
+    last: float | None  # of its last epoch
+    note: str = ""  # how its net, its schedule or its measurement differs from what they are taken for, if it does
+
+    def __str__(self) -> str:
+        """ "best 91.86 %, last 91.61 %"."""
+        known = {"best": self.best, "last": self.last}
+        return ", ".join(f"{name} {100 * value:.2f} %" for name, value in known.items() if value is not None)
 
 
-def publish(folder: Path, runs_root: Path) -> None:
-    """Write the data of the run store's full runs into a folder, beside what it holds of others.
+TWICE = "its net adds the skip twice"
+CLAIMS = {
+    "published-a": Claim(
+        "rishabh-bhardwaj-64rr/EVA5, S10", 0.9165, None, f"{TWICE}; its plateau saw one training batch of 80 images"
+    ),
+    "published-b1": Claim("firekind/athena, experiment 1", 0.9186, 0.9161, TWICE),
+    "published-b2": Claim("firekind/athena, experiment 2", 0.9213, 0.9196, TWICE),
+    "published-c": Claim(
+        "rohansh-tty/EVA4, S10", 0.8891, 0.8891, f"{TWICE}; its plateau cut at fixed epochs, whatever the loss did"
+    ),
+    "published-d": Claim(
+        "abksyed/EVA4, S11", 0.892, None, "a convolution of each residual block is unused; rates read off its figure"
+    ),
+    "published-e-step": Claim("vedapragna/EVA_from_S9, S9", 0.8770, 0.8751),
+    "published-e-plateau": Claim("vedapragna/EVA_from_S9, S10", None, 0.8851, "its code had other settings"),
+}
 
-    In other folders than images/, for which files must be small to be carried, long ones are split: NAME.0, NAME.1, …
+
+def claimed_curves() -> dict[str, list[float]]:
+    """Test accuracies in [0, 1] of every epoch, by recipe, of the published projects whose logs can be read."""
+    return pd.read_csv(IMAGES / "claimed_curves.csv").groupby("recipe")["test_accuracy"].agg(list).to_dict()
+
+
+def runs(images: Path | None = None, root: Path | None = None) -> pd.DataFrame:
+    """A row of results.csv for each full run, published or of the run store, in the order of recipes and seeds.
+
+    Accuracies are in [0, 1]; `run_seconds` is the time at the pace of the median epoch, as others may be disturbed.
     """
-    from helpers.files import write_all
-    from helpers.results import published
-
-    written = data(folder, runs_root)
-    if folder != published.IMAGES:
-        written = dict(part for file in written.items() for part in parts(*file))
-    write_all(written)
+    found, curves = read("results.csv", images, root), histories(images, root)
+    epochs = [[row["seconds"] for row in curves.get(run, ())] for run in zip(found["recipe"], found["seed"])]
+    found["run_seconds"] = [len(seconds) * np.median(seconds) if seconds else np.nan for seconds in epochs]
+    return found.sort_values("recipe", key=lambda names: names.map(place), kind="stable", ignore_index=True)
 
 
-def parts(path: Path, content: str | bytes) -> Iterator[tuple[Path, str | bytes]]:
-    """A file as it is or, if it is long, in parts of at most PART bytes."""
-    if len(content) <= PART:
-        yield path, content
-        return
-    for number, begin in enumerate(range(0, len(content), PART)):
-        yield path.with_name(f"{path.name}.{number}"), content[begin : begin + PART]
+def place(recipe: str) -> int:
+    """Where a recipe, or the one that it changes, stands among all; behind them if it is not there."""
+    order, name = list(recipes.RECIPES), recipe.partition("+")[0]
+    return order.index(name) if name in order else len(order)
 
 
-def data(folder: Path, runs_root: Path) -> dict[Path, str | bytes]:
-    """Files of images/ as they are to be, from the full runs of a run store; shorter runs are no results.
-
-    Raises:
-        PublishError: a run lacks its answers and its weights, or saw other test images than the published ones, or
-            one ended while the others were read, so that some files would tell of it and some not.
-    """
-    before = _records(runs_root)
-    try:
-        files = {**_tables(folder, runs_root), **_arrays(folder, runs_root)}
-    except (RuntimeError, ValueError) as error:
-        raise PublishError(f"nothing was published:\n  {error}") from error
-    if _records(runs_root) != before:
-        raise PublishError("nothing was published: a training ended meanwhile; publish again")
-    return files
+def histories(images: Path | None = None, root: Path | None = None) -> dict[tuple[str, int], list[Row]]:
+    """One row per epoch of each full run, finished or not, by recipe and seed; None for what was not measured."""
+    curves = read("curves.csv", images, root)
+    curves = curves.astype(object).where(curves.notna(), None)
+    return {run: rows.drop(columns=KEY).to_dict("records") for run, rows in curves.groupby(["recipe", "seed"])}
 
 
-def _records(runs_root: Path) -> list[Path]:
-    return sorted(runs_root.glob("*/full/*/seed-*/record.json"))
+def answers(run: Any, images: Path | None = None, root: Path | None = None) -> Answers | None:
+    """What a run, a row of `runs`, said about every test image; None where that was not kept."""
+    return all_answers(images, root).get(f"cifar10/{run.recipe}/{run.seed}")
 
 
-def _tables(folder: Path, runs_root: Path) -> dict[Path, str | bytes]:
-    rows = {
-        "results.csv": collect_runs(runs_root),
-        "curves.csv": collect_curves(runs_root) + collect_begun(folder, runs_root),
-        "rate_grid.csv": collect_grid(runs_root),
-        "range_tests.csv": collect_range_tests(runs_root),
-        "range_curves.csv": collect_range_curves(runs_root),
-    }
-    return {folder / name: merge(folder / name, new) for name, new in rows.items() if new}
+def all_answers(images: Path | None = None, root: Path | None = None) -> dict[str, Answers]:
+    """The answers of all full runs, by "cifar10/RECIPE/SEED", as the arrays of predictions.npz are named."""
+    path = (images or IMAGES) / "predictions.npz"
+    arrays = dict(np.load(path)) if path.is_file() else {}
+    names = [name.removesuffix("/predicted") for name in arrays if name.endswith("/predicted")]
+    pairs = {name: (arrays[f"{name}/predicted"], arrays[f"{name}/confidence"]) for name in names}
+    found = {name: Answers(*pair, arrays["cifar10/labels"]) for name, pair in pairs.items()}
+    ours = {f"cifar10/{name}/{seed}": run.test_answers() for (name, seed), run in finished(root).items()}
+    return found | {name: said for name, said in ours.items() if said is not None}
 
 
-def _arrays(folder: Path, runs_root: Path) -> dict[Path, str | bytes]:
-    path = folder / "predictions.npz"
-    answers = merged_answers(path, runs_root)
-    return ({path: answers} if answers is not None else {}) | collect_weights(folder / "weights", runs_root)
+def read(name: str, images: Path | None = None, root: Path | None = None) -> pd.DataFrame:
+    """One of the `tables` with its numbers as such; where nothing was known, NaN, or "" among texts."""
+    text = io.StringIO(tables(images, root)[name].to_csv(index=False))
+    return pd.read_csv(text, dtype=dict.fromkeys(TEXTS, str)).fillna(dict.fromkeys(TEXTS, ""))
 
 
-def collect_runs(runs_root: Path) -> list[Row]:
-    """One flat row per finished run: its key, every field of its recipe, what came of it, and the versions used.
-
-    Only runs of the `full` profile count; shorter ones are no results.
-    """
-    return [row for row, _ in _finished(runs_root)]
-
-
-def collect_curves(runs_root: Path) -> list[Row]:
-    """One row per epoch of every finished run: its key and the columns of its history."""
-    from helpers.results import published  # here, since it loads torch
-
-    return [
-        {**{key: row[key] for key in published.KEY}, **epoch}
-        for row, history in _finished(runs_root)
-        for epoch in history or ()
+def tables(images: Path | None = None, root: Path | None = None) -> dict[str, pd.DataFrame]:
+    """The tables of images/, where rows of the run store replace those of the same run; all cells are text."""
+    images, full, (tests, steps) = images or IMAGES, finished(root), range_tests(root)
+    results = merged(images / "results.csv", [flat(run.record()) for run in full.values()])
+    known = set(zip(results["recipe"], results["seed"].astype(int)))
+    begun = {key: run for key, run in stored(root).items() if key[0] in recipes.RECIPES and key not in known}
+    curves = [
+        {**CIFAR10, "recipe": recipe, "seed": seed, **epoch}
+        for (recipe, seed), run in (full | begun).items()
+        for epoch in run.history() or ()
     ]
+    rows = {"curves.csv": curves, "rate_grid.csv": cells(root), "range_tests.csv": tests, "range_curves.csv": steps}
+    return {"results.csv": results} | {name: merged(images / name, new) for name, new in rows.items()}
 
 
-def collect_begun(folder: Path, runs_root: Path) -> list[Row]:
-    """The same of full runs on CIFAR-10 that are under way; not of recipes with overrides, nor of published runs.
-
-    Args:
-        folder: images/ as it is.
-        runs_root: the run store.
-    """
-    from helpers import recipes
-    from helpers.results import published
-    from helpers.training import runs
-
-    known, rows = {published.key_of(row) for row in published.read_table(folder / "results.csv")}, []
-    for path in sorted(runs_root.glob("cifar10/full/*/seed-*/history.csv")):
-        recipe, seed = path.parent.parent.name, int(path.parent.name.removeprefix("seed-"))
-        run, key = runs.RunDirectory(path.parent), ("cifar10", recipe, seed)
-        if recipe in recipes.RECIPES and key not in known and run.record() is None:
-            rows += [{**dict(zip(published.KEY, ("cifar10", "full", recipe, seed))), **row} for row in run.history()]
-    return rows
+def merged(path: Path, rows: Iterable[Row]) -> pd.DataFrame:
+    """A CSV file as a table of texts in which the given rows replace all those of the same runs."""
+    old = pd.read_csv(path, dtype=str, keep_default_na=False) if path.is_file() else pd.DataFrame(columns=KEY)
+    new = pd.DataFrame(rows, dtype=object)
+    if new.empty:
+        return old
+    new = new.where(new.notna(), "").astype(str)
+    run = [*KEY, "sweep"] if "sweep" in old and "sweep" in new else KEY
+    replaced = pd.MultiIndex.from_frame(old[run]).isin(pd.MultiIndex.from_frame(new[run]))
+    both = pd.concat([old[~replaced], new]).fillna("")
+    order = [name for name in (*KEY[:3], "sweep", *NUMBERED) if name in both]
+    return both.sort_values(order, key=lambda column: column.astype(int) if column.name in NUMBERED else column)
 
 
-def collect_grid(runs_root: Path) -> list[Row]:
-    """One row per cell of a rate grid that has ended, well or diverged; see `rate_grid.row_of`."""
-    from helpers.results import published, rate_grid
-    from helpers.training import runs
-
-    records = [run.record() for run in runs.finished_runs(runs_root)]
-    diverged = sorted(runs_root.glob("cifar10/full/*/seed-*/diverged.json"))
-    records += [runs.read_json(path, "delete it to train this cell anew") for path in diverged]
-    cells = [record for record in records if record["profile"] == "full" and published.is_rehearsal(record["recipe"])]
-    return [rate_grid.row_of(record) for record in cells]
+def stored(root: Path | None) -> dict[tuple[str, int], RunDirectory]:
+    """The run store's runs on CIFAR-10 under the full profile, by recipe and seed."""
+    folders = sorted((root or training.runs_root()).glob("cifar10/full/*/seed-*"))
+    return {(path.parent.name, int(path.name.removeprefix("seed-"))): RunDirectory(path) for path in folders}
 
 
-def collect_range_tests(runs_root: Path) -> list[Row]:
-    """One row per learning-rate range test at full scale: its key, what it suggests, and what made it."""
-    from helpers.rates import sweeps  # here, since it loads torch
-
-    rows = []
-    for row, stored in _full_sweeps(runs_root):
-        found = sweeps.suggestions(stored)
-        versions = {name: stored["versions"][name] for name in ("python", "torch")}
-        facts = {name: stored[name] for name in ("seconds", "device", "commit", "date")}
-        rows.append({**row, "steps": len(stored["lr"]), **found, **facts, **versions})
-    return rows
+def finished(root: Path | None) -> dict[tuple[str, int], RunDirectory]:
+    """Those of them that are results: they have a record, and are no cells of a rate grid."""
+    known = {key: (run, run.record()) for key, run in stored(root).items()}
+    return {key: run for key, (run, record) in known.items() if record and not is_cell(record["recipe"])}
 
 
-def collect_range_curves(runs_root: Path) -> list[Row]:
-    """One row per step of those range tests: its key, rate, loss and accuracy."""
-    return [
-        {**row, "step": step, "lr": lr, "loss": loss, "accuracy": accuracy}
-        for row, stored in _full_sweeps(runs_root)
-        for step, (lr, loss, accuracy) in enumerate(zip(stored["lr"], stored["loss"], stored["accuracy"]))
-    ]
+def is_cell(recipe: Mapping[str, Any]) -> bool:
+    """Whether a run holds images out that its recipe trains on: it serves a decision, as cells of a rate grid do."""
+    return "holdout" in recipe["overridden"] and recipe["holdout"] > 0
 
 
-def _full_sweeps(runs_root: Path) -> Iterable[tuple[Row, Row]]:
-    from helpers.rates import sweeps
-
-    return ((row, stored) for row, stored in sweeps.stored_sweeps(runs_root) if row["profile"] == "full")
-
-
-def _finished(runs_root: Path) -> Iterable[tuple[Row, list[Row] | None]]:
-    from helpers.results import published
-
-    return ((published.flat(run.record()), run.history()) for run in published.stored(runs_root))
+def flat(record: Mapping[str, Any]) -> Row:
+    """A run's record as a row: its key, every field of its recipe, what came of it, and the versions used."""
+    recipe = {name: json.dumps(v) if isinstance(v, list | tuple) else v for name, v in record["recipe"].items()}
+    key = {name: recipe.pop("name") if name == "recipe" else record[name] for name in KEY}
+    plain = {name: value for name, value in record.items() if not isinstance(value, list | dict)}
+    return {**key, **recipe, **plain, **record.get("versions", {})}
 
 
-def merged_answers(path: Path, runs_root: Path) -> bytes | None:
-    """Content of predictions.npz in which the run store's answers replace those they had, and other runs' stay.
-
-    Args:
-        path: the file as it is; it may be missing.
-        runs_root: the run store.
-
-    Returns:
-        The bytes; None where the run store has no full run.
-    """
-    from helpers.results import published
-    from helpers.training import answers
-
-    new = {published.key_of(published.flat(run.record())): _answers(run) for run in published.stored(runs_root)}
-    if not new:
-        return None
-    return answers.packed(published.answer_arrays({**published.read_answers(path), **new}))
+def cells(root: Path | None) -> Iterator[Row]:
+    """Rows of rate_grid.csv: the cells that have ended, without accuracies where they diverged."""
+    for run in stored(root).values():
+        path = run.path / "diverged.json"
+        record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else run.record()
+        if record and is_cell(record["recipe"]):
+            row = dict.fromkeys(GRID) | flat(record)
+            yield {name: row[name] for name in (*KEY, *GRID)}
 
 
-def _answers(run: "RunDirectory") -> "Answers":
-    """What a run said about its test images; a run that did not keep it is asked again, from its checkpoint."""
-    kept = run.test_answers()
-    if kept is None:
-        kept = _asked(run)
-        run.write_test_answers(kept)
-    return kept
+def range_tests(root: Path | None) -> tuple[list[Row], list[Row]]:
+    """Rows of range_tests.csv, one for each test with what it suggests, and of range_curves.csv, one for each step."""
+    tests, steps = [], []
+    full = [(key, test) for key, test in sweeps.stored_sweeps(root or training.runs_root()) if key["profile"] == "full"]
+    for key, test in full:
+        facts = {name: test[name] for name in ("seconds", "device", "commit", "date")}
+        versions = {name: test["versions"][name] for name in ("python", "torch")}
+        tests.append({**key, "steps": len(test["lr"]), **sweeps.suggestions(test), **facts, **versions})
+        curve = pd.DataFrame({name: test[name] for name in ("lr", "loss", "accuracy")}, dtype=object)
+        steps += [{**key, "step": step, **row} for step, row in enumerate(curve.to_dict("records"))]
+    return tests, steps
 
 
-def _asked(run: "RunDirectory") -> "Answers":
-    from helpers import recipes
-    from helpers.results import weights
-    from helpers.training import Setting, answers, engine
-
-    record, state = run.record(), weights.judged_state(run)
-    recipe = recipes.from_dict(record["recipe"])
-    setting = Setting.of(recipe, record["dataset"], record["profile"], record["seed"])
-    test = setting.splits()["test"]
-    model = weights.restored(recipe.net, recipe.width, len(setting.dataset.classes), state)
-    logits = engine.predict(setting.compute.place(model), test, setting.normalize)
-    return answers.of_logits(logits.numpy(), test.labels)
+def data(images: Path, root: Path | None = None) -> dict[Path, bytes]:
+    """The files of images/ that the run store changes, as they are to be."""
+    found = weights.to_publish(runs(images, root), images / "weights", root)
+    for name, table in tables(images, root).items():
+        if len(table):
+            found[images / name] = table.to_csv(index=False, lineterminator="\n").encode()
+    if said := all_answers(images, root):
+        found[images / "predictions.npz"] = packed(arrays(said))
+    return {path: new for path, new in found.items() if not path.exists() or path.read_bytes() != new}
 
 
-def collect_weights(folder: Path, runs_root: Path) -> dict[Path, str | bytes]:
-    """Weights to publish and their index, by path, see `weights.files`; none on a machine without safetensors."""
-    from helpers.results import weights
-
-    return weights.files(runs_root, folder) if weights.can_be_written() else {}
-
-
-def merge(path: Path, rows: Iterable[Row]) -> str:
-    """The text of a CSV file in which the given runs' rows replace those they had, and other runs' rows stay.
-
-    Args:
-        path: the file as it is; it may be missing.
-        rows: new rows; all rows of one run together.
-    """
-    from helpers.results import published
-
-    new = [{name: _text(value) for name, value in row.items()} for row in rows]
-    replaced = {_run(row) for row in new}
-    kept = [row for row in _read(path) if _run(row) not in replaced]
-    merged = sorted(kept + new, key=_run)  # stable: epochs stay in order
-    names = list(dict.fromkeys([*published.KEY, *(name for row in merged for name in row)]))
-    file = io.StringIO()
-    writer = csv.DictWriter(file, names, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(merged)
-    return file.getvalue()
+def arrays(said: Mapping[str, Answers]) -> dict[str, np.ndarray]:
+    """Answers as the arrays of predictions.npz; ValueError where runs were asked about different images."""
+    found = {f"{name}/{kind}": getattr(one, kind) for name, one in said.items() for kind in ("predicted", "confidence")}
+    for name, one in said.items():
+        if not np.array_equal(one.labels, found.setdefault("cifar10/labels", one.labels)):
+            raise ValueError(f"{name}: its test images are not those of the other runs")
+    return found
 
 
-def _run(row: Mapping[str, str]) -> tuple[str, str, str, str, int]:
-    return row["dataset"], row["profile"], row["recipe"], row.get("sweep", ""), int(row["seed"])
-
-
-def _text(value: Any) -> str:
-    return "" if value is None else str(value)
-
-
-def _read(path: Path) -> list[dict[str, str]]:
-    if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+def publish(folder: Path = IMAGES, root: Path | None = None) -> None:
+    """Write what the run store changes into images/; or elsewhere, long files as parts NAME.0, NAME.1, …"""
+    for path, content in data(IMAGES, root).items():
+        target, pieces = folder / path.relative_to(IMAGES), {"": content}
+        if len(content) > PART and folder != IMAGES:
+            pieces = {f".{begin // PART}": content[begin : begin + PART] for begin in range(0, len(content), PART)}
+        for suffix, piece in pieces.items():
+            files.write_atomic(target.with_name(target.name + suffix), piece)
 
 
 def main() -> int:
     """Command line; returns the exit status."""
-    from helpers.training import runs
-
     try:
-        publish(Path(sys.argv[1]).resolve(), runs.runs_root())
-    except (ValueError, OSError) as error:
+        publish(Path(sys.argv[1]).resolve())
+    except (ValueError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
