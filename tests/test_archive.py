@@ -132,7 +132,7 @@ def test_runs_on_other_test_images_are_refused():
     one = answers.Answers(np.zeros(2, np.uint8), np.ones(2, np.float16), np.zeros(2, np.uint8))
     other = answers.Answers(np.zeros(2, np.uint8), np.ones(2, np.float16), np.ones(2, np.uint8))
     with pytest.raises(ValueError, match="cifar10/r/1: its test images are not those of the other runs"):
-        archive.arrays({"cifar10/r/0": one, "cifar10/r/1": other})
+        archive.arrays_of({"cifar10/r/0": one, "cifar10/r/1": other})
 
 
 def test_without_markers_nothing_is_written(tmp_path, store):
@@ -287,7 +287,7 @@ def edit_csv(path, change):
 def forget_answers(path):
     known = archive.all_answers(path.parent, NONE)
     known.pop(f"cifar10/{PLUS}/0")
-    path.write_bytes(answers.packed(archive.arrays(known)))
+    path.write_bytes(answers.packed(archive.arrays_of(known)))
 
 
 def spoil_answers(path):

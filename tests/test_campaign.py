@@ -60,19 +60,19 @@ def trains(monkeypatch, trained, images, own_runs):
     """No grids, two recipes with one seed each; trainings that take no time. Returns what was trained."""
     started = Trains()
 
-    def child(mode, name, *arguments, **streams):
+    def command(mode, name, *arguments):
         seed, recipe = int(arguments[-1]), recipes.get(name)
         started.append(name)
         copied = {"name": name, "overridden": recipe.overridden, "holdout": 50 if recipe.holdout else 0}
         copied |= {field: getattr(recipe, field) for field in ("max_lr", "min_lr", "logit_scale")}
         changes = json.dumps({"seed": seed, "recipe": copied, "val_accuracy": 0.5})
         target = own_runs / f"cifar10/full/{name}/seed-{seed}"
-        return subprocess.Popen([sys.executable, "-c", started.script.get(name, COPY), trained, target, changes])
+        return [sys.executable, "-c", started.script.get(name, COPY), trained, target, changes]
 
     started.script = {}
     monkeypatch.setattr(campaign, "ORDER", ((PLUS, 0), (D, 0)))
     monkeypatch.setattr(rate_grid, "GRIDS", ())
-    monkeypatch.setattr(campaign, "child", child)
+    monkeypatch.setattr(campaign, "command", command)
     return started
 
 
@@ -80,10 +80,10 @@ def trains(monkeypatch, trained, images, own_runs):
 def gpu(monkeypatch):
     """As if there were one on which two runs are trained at a time; call it to set the seconds of an epoch, by name."""
     monkeypatch.setattr(campaign.devices, "compute", lambda: SimpleNamespace(device="cuda"))
-    monkeypatch.setattr(campaign, "side_by_side", lambda memory: 2)
+    monkeypatch.setattr(campaign, "side_by_side", lambda paces: 2)
 
     def paces(**seconds):
-        known = {campaign.kind(recipes.get(name)): (pace, 0) for name, pace in seconds.items()}
+        known = {campaign.kind((name, 0)): (pace, 0) for name, pace in seconds.items()}
         monkeypatch.setattr(campaign, "trials", lambda wanted: known)
 
     return paces
@@ -139,9 +139,9 @@ def test_a_run_that_fails_is_named_and_the_next_one_trained(trains, images, capf
 
 
 def test_when_time_is_up_the_training_is_ended(trains, images, monkeypatch):
-    processes, child = [], campaign.child
+    processes, start = [], campaign.start
     trains.script = {PLUS: "import time; time.sleep(600)"}
-    monkeypatch.setattr(campaign, "child", lambda *given: processes.append(child(*given)) or processes[-1])
+    monkeypatch.setattr(campaign, "start", lambda *given: processes.append(start(*given)) or processes[-1])
     train(images, 0.5)
     assert len(processes) == 1 and processes[0].returncode
 
@@ -159,7 +159,7 @@ def test_a_diverged_cell_is_entered_and_later_stages_follow(trains, images, monk
     monkeypatch.setattr(rate_grid, "GRIDS", (grid,))
     monkeypatch.setattr(campaign, "ORDER", ((ONE, 0),))
     explodes = rate_grid.recipe_of(grid, rate_grid.Rates(0.8, 0.008, 1.0)).name
-    trains.script = {explodes: f"import sys; sys.exit({campaign.DIVERGED})"}
+    trains.script = {explodes: f"import sys; sys.exit({campaign.command_line.DIVERGED})"}
     assert states()[ONE] == "waiting for its rate grid"
     train(images)
     found = rate_grid.read(grid, images, NONE)
@@ -237,19 +237,29 @@ def test_trials_run_in_processes_of_their_own_and_what_fails_is_named(monkeypatc
     assert told.startswith(f"{PLUS}: left out, its trial failed: ") and "nowhere" in told
 
 
-def test_a_training_leaves_when_its_campaign_is_killed(tmp_path):
-    """The campaign is killed without a chance to end what it started."""
-    mark = tmp_path / "pid"
-    child = (
-        "import os, sys, time; from helpers.results import campaign; campaign.leave_with(int(sys.argv[1]));"
-        f"open({str(mark)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
-    )
-    parent = f"import os, subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}, str(os.getpid())])"
-    process = subprocess.Popen([sys.executable, "-c", parent])
-    wait_for(lambda: mark.exists() and mark.read_text())
+ABSENT = ("matplotlib", "seaborn", "papermill", "nbformat", "torch_lr_finder", "psutil")
+CHILD = f"""
+import os, sys, time
+sys.modules |= dict.fromkeys({ABSENT!r})
+from helpers.results import campaign
+campaign.main([])
+campaign.trial = lambda name: print(os.getpid(), flush=True) or time.sleep(600)
+campaign.as_child("--trial", sys.argv[1], "any")
+"""
+
+
+def test_a_child_needs_little_more_than_a_training_and_leaves_when_its_campaign_is_killed(tmp_path):
+    """A machine that only lends its GPU lacks some libraries; the campaign has no chance to end what it started."""
+    said = tmp_path / "said"
+    parent = f"import os, subprocess, sys; subprocess.run([sys.executable, '-c', {CHILD!r}, str(os.getpid())])"
+    with said.open("w") as file:
+        process = subprocess.Popen([sys.executable, "-c", parent], stdout=file)
+    wait_for(lambda: said.read_text().rpartition("\n")[0][-1:].isdigit())
     process.kill()
     process.wait()
-    wait_for(lambda: not alive(int(mark.read_text())))
+    *shown, pid = said.read_text().splitlines()
+    assert "published-d, seed 0: waiting" in shown
+    wait_for(lambda: not alive(int(pid)))
 
 
 def wait_for(condition, seconds=120):
@@ -272,11 +282,3 @@ def test_what_speaks_against_publishing_is_said(images, trained, own_runs, capsy
     (own_runs / f"cifar10/full/{PLUS}/seed-0/record.json").write_text("{")
     campaign.publish(images)
     assert capsys.readouterr().out.startswith("not published: ")
-
-
-def test_a_machine_that_only_lends_its_gpu_needs_little_more_than_for_a_training(own_runs):
-    absent = ("matplotlib", "seaborn", "papermill", "nbformat", "torch_lr_finder", "psutil")
-    script = f"import sys; sys.modules |= dict.fromkeys({absent!r}); from helpers.results import campaign as c;"
-    script += "print(c.main([]))"
-    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    assert "published-d, seed 0" in told and told.endswith("0\n")

@@ -29,20 +29,8 @@ GRID = (  # columns of rate_grid.csv beside the key
     *("val_accuracy", "train_accuracy", "seconds", "device", "loader", "commit", "date"),
 )
 TEXTS = (  # columns that hold no numbers; a commit such as 12345e67 would pass for one
-    *(
-        "dataset",
-        "profile",
-        "recipe",
-        "sweep",
-        "net",
-        "schedule",
-        "transforms",
-        "statistics",
-        "ease",
-        "watches",
-        "cuts",
-    ),
-    *("overridden", "decides_on", "weights", "device", "loader"),
+    *("dataset", "profile", "recipe", "sweep", "net", "schedule", "transforms", "statistics", "ease"),
+    *("watches", "cuts", "overridden", "decides_on", "weights", "device", "loader"),
     *("commit", "date", "python", "torch", "torchvision", "albumentations", "numpy"),
 )
 Row = dict[str, Any]
@@ -88,7 +76,7 @@ def claimed_curves() -> dict[str, list[float]]:
 def runs(images: Path | None = None, root: Path | None = None) -> pd.DataFrame:
     """A row of results.csv for each full run, published or of the run store, in the order of recipes and seeds.
 
-    Accuracies are in [0, 1]; `run_seconds` is the time at the pace of the median epoch, as others may be disturbed.
+    `run_seconds` is its time at the pace of the median epoch: during others the machine may have had other work.
     """
     found, curves = read("results.csv", images, root), histories(images, root)
     epochs = [[row["seconds"] for row in curves.get(run, ())] for run in zip(found["recipe"], found["seed"])]
@@ -119,8 +107,8 @@ def all_answers(images: Path | None = None, root: Path | None = None) -> dict[st
     path = (images or IMAGES) / "predictions.npz"
     arrays = dict(np.load(path)) if path.is_file() else {}
     names = [name.removesuffix("/predicted") for name in arrays if name.endswith("/predicted")]
-    pairs = {name: (arrays[f"{name}/predicted"], arrays[f"{name}/confidence"]) for name in names}
-    found = {name: Answers(*pair, arrays["cifar10/labels"]) for name, pair in pairs.items()}
+    labels = arrays.get("cifar10/labels")
+    found = {name: Answers(arrays[f"{name}/predicted"], arrays[f"{name}/confidence"], labels) for name in names}
     ours = {f"cifar10/{name}/{seed}": run.test_answers() for (name, seed), run in finished(root).items()}
     return found | {name: said for name, said in ours.items() if said is not None}
 
@@ -198,13 +186,13 @@ def cells(root: Path | None) -> Iterator[Row]:
 def range_tests(root: Path | None) -> tuple[list[Row], list[Row]]:
     """Rows of range_tests.csv, one for each test with what it suggests, and of range_curves.csv, one for each step."""
     tests, steps = [], []
-    full = [(key, test) for key, test in sweeps.stored_sweeps(root or training.runs_root()) if key["profile"] == "full"]
-    for key, test in full:
-        facts = {name: test[name] for name in ("seconds", "device", "commit", "date")}
-        versions = {name: test["versions"][name] for name in ("python", "torch")}
-        tests.append({**key, "steps": len(test["lr"]), **sweeps.suggestions(test), **facts, **versions})
-        curve = pd.DataFrame({name: test[name] for name in ("lr", "loss", "accuracy")}, dtype=object)
-        steps += [{**key, "step": step, **row} for step, row in enumerate(curve.to_dict("records"))]
+    for key, test in sweeps.stored_sweeps(root or training.runs_root()):
+        if key["profile"] == "full":
+            facts = {name: test[name] for name in ("seconds", "device", "commit", "date")}
+            versions = {name: test["versions"][name] for name in ("python", "torch")}
+            tests.append({**key, "steps": len(test["lr"]), **sweeps.suggestions(test), **facts, **versions})
+            points = enumerate(zip(test["lr"], test["loss"], test["accuracy"]))
+            steps += [{**key, "step": i, "lr": lr, "loss": loss, "accuracy": right} for i, (lr, loss, right) in points]
     return tests, steps
 
 
@@ -215,11 +203,11 @@ def data(images: Path, root: Path | None = None) -> dict[Path, bytes]:
         if len(table):
             found[images / name] = table.to_csv(index=False, lineterminator="\n").encode()
     if said := all_answers(images, root):
-        found[images / "predictions.npz"] = packed(arrays(said))
+        found[images / "predictions.npz"] = packed(arrays_of(said))
     return {path: new for path, new in found.items() if not path.exists() or path.read_bytes() != new}
 
 
-def arrays(said: Mapping[str, Answers]) -> dict[str, np.ndarray]:
+def arrays_of(said: Mapping[str, Answers]) -> dict[str, np.ndarray]:
     """Answers as the arrays of predictions.npz; ValueError where runs were asked about different images."""
     found = {f"{name}/{kind}": getattr(one, kind) for name, one in said.items() for kind in ("predicted", "confidence")}
     for name, one in said.items():
@@ -238,15 +226,5 @@ def publish(folder: Path = IMAGES, root: Path | None = None) -> None:
             files.write_atomic(target.with_name(target.name + suffix), piece)
 
 
-def main() -> int:
-    """Command line; returns the exit status."""
-    try:
-        publish(Path(sys.argv[1]).resolve())
-    except (ValueError, OSError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    publish(Path(sys.argv[1]).resolve())

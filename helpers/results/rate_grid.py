@@ -29,7 +29,7 @@ class Grid(NamedTuple):
     recipe: str
     max_lr: tuple[float, ...]  # 1. with every scale; the ends lie at a hundredth of the peak
     logit_scale: tuple[float, ...] = (1.0,)
-    floors: tuple[float, ...] = ()  # 2. with the best rate of each scale: the ends at other shares of the peak
+    floors: tuple[float, ...] = ()  # 2. of the best of each scale: the ends at other shares of the peak
     seeds: tuple[int, ...] = (0,)  # 3. of the best of each scale; the first is that of all other cells
 
 
@@ -43,7 +43,7 @@ GRIDS = (
 def read(grid: Grid, images: Path | None = None, root: Path | None = None) -> dict[tuple[Rates, int], float]:
     """Held-out accuracies of a grid's cells so far, by rates and seed; 0 for one that diverged."""
     rows = archive.read("rate_grid.csv", images, root)
-    ours = [row for row in rows.to_dict("records") if row["recipe"].partition("+")[0] == grid.recipe]
+    ours = [row for row in rows.to_dict("records") if row["recipe"].startswith(f"{grid.recipe}+")]
     return {(rates_of(row), row["seed"]): row["val_accuracy"] if row["val_accuracy"] > 0 else 0.0 for row in ours}
 
 
@@ -54,12 +54,13 @@ def rates_of(row: Mapping[str, Any]) -> Rates:
 
 def cells(grid: Grid, found: Accuracies) -> list[tuple[Rates, int]]:
     """The cells of the stages that can be told by now, in order."""
-    first = grid.seeds[0]
+    first, *others = grid.seeds
     wanted = [(_rates(lr, 100, scale), first) for scale in grid.logit_scale for lr in grid.max_lr]
     if all(cell in found for cell in wanted):
-        wanted += [(_rates(b.max_lr, floor, b.logit_scale), first) for b in _best(grid, found) for floor in grid.floors]
+        best = _best(grid, found)
+        wanted += [(_rates(one.max_lr, floor, one.logit_scale), first) for one in best for floor in grid.floors]
     if all(cell in found for cell in wanted):
-        wanted += [(best, seed) for best in _best(grid, found) for seed in grid.seeds[1:]]
+        wanted += [(one, seed) for one in _best(grid, found) for seed in others]
     return wanted
 
 
@@ -82,4 +83,4 @@ def _rates(max_lr: float, floor: float, logit_scale: float) -> Rates:
 def _best(grid: Grid, found: Accuracies) -> list[Rates]:
     """The best rates of each scale by the first seed; of equal ones the first."""
     ours = {rates: found[rates, seed] for rates, seed in found if seed == grid.seeds[0]}
-    return [max((r for r in ours if r.logit_scale == scale), key=ours.get) for scale in grid.logit_scale]
+    return [max((one for one in ours if one.logit_scale == scale), key=ours.get) for scale in grid.logit_scale]

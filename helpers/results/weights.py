@@ -15,7 +15,6 @@ from torch import nn
 from helpers import files, models, training
 
 FOLDER = files.REPO_ROOT / "images" / "weights"
-FACTS = ("dataset", "profile", "seed", "weights", "test_accuracy", "commit", "date")  # of the run's record
 # Which run of a net is published is decided by design and not by its test accuracy: the first of these recipes that
 # has been run in full on CIFAR-10, and of its runs that with the lowest seed.
 CHOICE = {
@@ -25,14 +24,14 @@ CHOICE = {
 
 
 class WeightsError(RuntimeError):
-    """Published weights cannot be used; the message says why and what to do."""
+    """Published weights are missing or damaged; the message says what to do."""
 
 
 class Published(NamedTuple):
     """A trained net that came with the repository."""
 
     model: nn.Module  # in eval mode, on the CPU; a softmax of its logits is its confidence
-    facts: dict[str, Any]  # net, width, num_classes, recipe, FACTS (accuracy in [0, 1]), file, bytes and sha256
+    facts: dict[str, Any]  # net, width, num_classes; of its run, such as recipe, seed, test_accuracy; file and checksum
 
 
 def index(folder: Path = FOLDER) -> dict[str, dict[str, Any]]:
@@ -46,10 +45,9 @@ def published(net: str, folder: Path = FOLDER) -> Published | None:
     facts = index(folder).get(net)
     if facts is None:
         return None
-    tensors = load(checked(folder / facts["file"], facts))
     with torch.random.fork_rng(devices=[]):  # the first weights are drawn in vain, but the caller's generator is kept
         model = models.build(net, facts["num_classes"], facts["width"])
-    model.load_state_dict(tensors)  # copies 16 bits into 32
+    model.load_state_dict(load(checked(folder / facts["file"], facts)))  # which widens 16 bits to 32
     return Published(model.eval(), facts)
 
 
@@ -65,39 +63,37 @@ def checked(path: Path, facts: Mapping[str, Any]) -> bytes:
 
 def choose(runs: pd.DataFrame) -> dict[str, tuple[str, int]]:
     """Recipe and seed of the run to publish of each net that has one among the full runs, by the rule of CHOICE."""
-    names = {net: next((name for name in order if name in set(runs["recipe"])), None) for net, order in CHOICE.items()}
-    return {net: (name, int(runs["seed"][runs["recipe"] == name].min())) for net, name in names.items() if name}
+    lowest = runs.groupby("recipe")["seed"].min()
+    known = ((net, name) for net, names in CHOICE.items() for name in reversed(names) if name in lowest)
+    return {net: (name, int(lowest[name])) for net, name in known}  # of a net's recipes the last here, the first there
 
 
 def to_publish(runs: pd.DataFrame, folder: Path = FOLDER, root: Path | None = None) -> dict[Path, bytes]:
-    """Files of the chosen weights that the run store has, with the index, in which other entries stay.
-
-    Matrices are rounded to 16 bits; vectors stay in 32, since variances of BatchNorm may be tiny. Equal weights give
-    equal bytes.
-    """
+    """The chosen weights that the run store has as files, and the index, in which the entries of other nets stay."""
     entries, written = index(folder), {}
-    for net, (recipe, seed) in choose(runs).items():
-        run = training.run_directory("cifar10", "full", recipe, seed, root)
+    for net, chosen in choose(runs).items():
+        run = training.run_directory("cifar10", "full", *chosen, root)
         if run.record() and (checkpoint := run.checkpoint()):
-            content, facts = pack(run.record(), checkpoint)
             path = folder / f"{net}.safetensors"
-            sums = {"file": path.name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-            entries[net], written[path] = {**facts, **sums}, content
+            written[path], facts = pack(run.record(), checkpoint)
+            sums = {"bytes": len(written[path]), "sha256": hashlib.sha256(written[path]).hexdigest()}
+            entries[net] = {**facts, "file": path.name, **sums}
     if written:
         written[folder / "weights.json"] = (json.dumps(dict(sorted(entries.items())), indent=1) + "\n").encode()
     return written
 
 
 def pack(record: Mapping[str, Any], checkpoint: Mapping[str, Any]) -> tuple[bytes, dict[str, Any]]:
-    """A finished run's judged weights as a safetensors file, the logit scale folded into the head; and their facts."""
+    """A finished run's judged weights, the logit scale folded into the head, as a safetensors file, and their facts.
+
+    Matrices have 16 bits and vectors 32, since variances of BatchNorm may be tiny. Equal weights give equal bytes.
+    """
     recipe, averaged = record["recipe"], checkpoint["averaged"]
-    state = averaged["module"] if averaged else checkpoint["model"]
-    scaled = {
-        name: tensor * recipe["logit_scale"] if name.startswith("head.") else tensor for name, tensor in state.items()
-    }
-    tensors = {
-        name: (tensor.half() if tensor.ndim > 1 else tensor.clone()).contiguous() for name, tensor in scaled.items()
-    }
+    tensors = dict(averaged["module"] if averaged else checkpoint["model"])
+    for name, tensor in tensors.items():
+        scaled = tensor * recipe["logit_scale"] if name.startswith("head.") else tensor.clone()
+        tensors[name] = (scaled.half() if scaled.ndim > 1 else scaled).contiguous()
     facts = {"net": recipe["net"], "width": recipe["width"], "num_classes": len(tensors["head.bias"])}
-    facts |= {"recipe": recipe["name"], **{name: record.get(name) for name in FACTS}}
+    known = ("dataset", "profile", "seed", "weights", "test_accuracy", "commit", "date")
+    facts |= {"recipe": recipe["name"], **{name: record[name] for name in known}}
     return save(tensors, {"facts": json.dumps(facts)}), facts  # one key: their order is not kept
