@@ -17,8 +17,7 @@ from helpers.regenerate.consistency import disagreements
 from helpers.regenerate.publish import PublishError, publish_data
 from helpers.regenerate.tables import ablations_table, profiles_table, results_table, short_device
 from helpers.results import archive
-from helpers.training import answers
-from helpers.training.runs import RunDirectory
+from helpers.training import Run, answers
 
 ROOT = Path(__file__).resolve().parent.parent
 MARKED = ("notebooks", "results", "ablations", "profiles")
@@ -94,12 +93,12 @@ def test_a_published_run_comes_back_as_it_was(once, store):
     pd.testing.assert_frame_equal(ours, theirs)
     assert len(ours) == 3 and archive.histories(images, NONE) == archive.histories(Path("nowhere"), store)
     for run in ours.itertuples():
-        kept = RunDirectory(store / f"cifar10/full/{run.recipe}/seed-{run.seed}")
+        kept = Run(store / f"cifar10/full/{run.recipe}/seed-{run.seed}")
         record, (*_, last) = kept.record(), archive.histories(images, NONE)[run.recipe, run.seed]
         assert (run.test_accuracy, run.date) == (record["test_accuracy"], record["date"])
         assert last == {**dict.fromkeys(last), **kept.history()[-1]}
         said = archive.answers(run, images, NONE)
-        for name, array in vars(kept.test_answers()).items():
+        for name, array in vars(kept.answers()).items():
             np.testing.assert_array_equal(getattr(said, name), array)
         assert said.accuracy == run.test_accuracy
 

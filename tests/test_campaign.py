@@ -15,9 +15,10 @@ from filelock import FileLock
 from fixture_runs import full_run
 
 from helpers import files, recipes
+from helpers.rates import grid as rate_grid
+from helpers.rates.grid import Grid
 from helpers.regenerate.tables import results_table
-from helpers.results import archive, campaign, rate_grid
-from helpers.results.rate_grid import Grid
+from helpers.results import archive, campaign
 
 PLUS, D, ONE = "davidnet-onecycle-plus", "published-d", "davidnet-onecycle"
 NONE = Path("no-runs")  # an empty run store
@@ -162,7 +163,7 @@ def test_a_diverged_cell_is_entered_and_later_stages_follow(trains, images, monk
     trains.script = {explodes: f"import sys; sys.exit({campaign.command_line.DIVERGED})"}
     assert states()[ONE] == "waiting for its rate grid"
     train(images)
-    found = rate_grid.read(grid, images, NONE)
+    found = rate_grid.of_rows(grid, archive.read("rate_grid.csv", images, NONE).to_dict("records"))
     assert [(rates.max_lr, rates.min_lr) for rates, _ in found] == [(0.1, 0.001), (0.1, 0.01), (0.8, 0.008)]
     assert list(found.values()) == [0.5, 0.5, 0]
     assert rate_grid.chosen(grid, found).max_lr == 0.1 and published(images) == []
@@ -225,7 +226,7 @@ def test_the_whole_list_is_known_and_no_row_is_of_another_recipe():
 def test_a_trial_trains_goes_on_from_its_checkpoint_and_times(tiny, monkeypatch):
     few = dataclasses.replace(tiny, name="cifar10")
     whole = SimpleNamespace(train=range(1500), test=range(600), subset=lambda *sizes: few)
-    monkeypatch.setattr("helpers.data.datasets.load", lambda name: whole)
+    monkeypatch.setattr("helpers.data.load", lambda name: whole)
     seconds, memory = campaign.trial("davidnet-onecycle+width=8+batch_size=32")
     assert seconds > 0 and memory == 0
 

@@ -10,7 +10,7 @@ import torch
 from test_fit import stop_at, untimed
 from torch.nn import functional as F
 
-from helpers import devices, models
+from helpers import devices
 from helpers.data import Dataset
 from helpers.devices import Compute
 from helpers.recipes import Recipe

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from helpers import devices, files, models, rates, recipes, training
+from helpers import files, models, rates, recipes, training
 from helpers.devices import Compute
 from helpers.rates import NAMES, Curve, Sweep, range_test, smooth, spread, suggest, sweeps
 from helpers.rates.__main__ import main
@@ -444,13 +444,11 @@ def test_takes_the_steps_of_the_training_itself(precision, narrow, few, monkeypa
     sweep = Sweep(0.001, 0.02, 5)
     curve = rates.of_recipe(narrow, few, profile="full", seed=3, sweep=sweep, keep=False)
     setting = Setting.of(narrow, few, "full", 3)
-    loader = setting.train_loader(setting.splits()["train"])
-    with devices.seeded(3):
-        state = training.TrainState(setting.recipe, 10, len(loader), setting.compute)
+    loader = setting.batches(setting.splits()["train"])
+    state = training.State(setting, len(loader))
     state.model.train()
-    state.scheduler, losses = None, []
-    for lr, (images, labels) in zip(sweep.rates(), [*loader.epoch(0), *loader.epoch(1)]):
-        state.optimizer.param_groups[0]["lr"] = lr
+    state.plan, losses = sweep.rates(), []
+    for images, labels in [*loader.epoch(0), *loader.epoch(1)][: sweep.steps]:
         losses.append(train_step(state, setting.normalize(images), labels, setting.recipe, setting.compute)[0].item())
     np.testing.assert_allclose(curve.loss, losses, rtol=1e-5)
     assert curve.about == f"{narrow.name}, Shapes-10, seed 3"

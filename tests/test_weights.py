@@ -9,10 +9,10 @@ import pytest
 import torch
 from fixture_runs import full_run
 
-from helpers.data import datasets
+from helpers import data
 from helpers.results import archive, weights
 from helpers.results.weights import WeightsError
-from helpers.training import Setting, engine
+from helpers.training import Setting, predict
 
 
 @pytest.fixture(scope="module")
@@ -118,9 +118,9 @@ def test_committed_weights_reach_their_recorded_accuracy(net, cifar10):
     setting = Setting.of(facts["recipe"], "cifar10", "full", facts["seed"])
     sample = np.arange(0, len(cifar10.test), 10)
     model = setting.compute.place(found.model)
-    predicted = engine.predict(model, cifar10.test.take(sample), setting.normalize).argmax(1).numpy()
+    predicted = predict(model, cifar10.test.take(sample), setting.normalize).argmax(1).numpy()
     assert (predicted == answers.predicted[sample]).mean() > 0.99
     accuracy = (predicted == cifar10.test.labels[sample]).mean()
     assert accuracy == pytest.approx(answers.right[sample].mean(), abs=0.006)
     assert answers.accuracy == pytest.approx(facts["test_accuracy"], abs=5e-4)
-    assert datasets.load("cifar10").test.labels.tolist() == answers.labels.tolist()
+    assert data.load("cifar10").test.labels.tolist() == answers.labels.tolist()

@@ -1,5 +1,4 @@
 """Class activation maps, and the scores that tell whether to believe them."""
-# ruff: noqa: F401, I001 - a face hands names on
 
 from helpers.gradcam.maps import METHODS, GradCAM, enlarge, positive_share, stages
 from helpers.gradcam.scores import cascade, centre_prior, deletion, energy_inside, insertion, pointing_hits

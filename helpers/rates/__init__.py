@@ -3,6 +3,3 @@
 from helpers.rates import grid
 from helpers.rates.curves import NAMES, Curve, Suggestions, Sweep, smooth, spread, suggest
 from helpers.rates.sweeps import of_recipe, published, range_test, start, stored_sweeps, suggestions
-
-__all__ = ["Curve", "NAMES", "Suggestions", "Sweep", "grid", "of_recipe", "published", "range_test"]
-__all__ += ["smooth", "spread", "start", "stored_sweeps", "suggest", "suggestions"]

@@ -28,7 +28,7 @@ from helpers.data import Dataset
 from helpers.devices import Compute
 from helpers.rates.curves import NAMES, Curve, Sweep, suggest
 from helpers.recipes import Recipe
-from helpers.training import Setting, runs
+from helpers.training import Setting, store
 
 PUBLISHED = files.REPO_ROOT / "images" / "range_curves.csv"
 COLUMNS = ["lr", "loss", "accuracy"]
@@ -159,7 +159,7 @@ def of_recipe(
 
 def _measured(setting: Setting, sweep: Sweep) -> dict[str, Any]:
     """A recipe's range test as its file has it: what was measured, under which settings, and what made it."""
-    normalize, loader = setting.normalize, setting.train_loader(setting.splits()["train"])
+    normalize, loader = setting.normalize, setting.batches(setting.splits()["train"])
     endless = itertools.chain.from_iterable(map(loader.epoch, itertools.count()))
     batches = ((normalize(images), labels.to(setting.compute.device)) for images, labels in endless)
     loss = functools.partial(training.recipe_loss, recipe=setting.recipe)
@@ -168,7 +168,7 @@ def _measured(setting: Setting, sweep: Sweep) -> dict[str, Any]:
     facts = {"seconds": round(time.perf_counter() - begun, 1), "device": setting.compute.describe()}
     about = f"{setting.recipe.name}, {setting.dataset.title}, seed {setting.seed}"
     columns = {name: [float(f"{x:.6g}") for x in getattr(curve, name)] for name in COLUMNS}
-    return {**columns, "about": about, **facts, **runs.provenance(), "settings": _settings(setting, sweep)}
+    return {**columns, "about": about, **facts, **store.provenance(), "settings": _settings(setting, sweep)}
 
 
 def _settings(setting: Setting, sweep: Sweep) -> dict[str, Any]:
@@ -179,7 +179,7 @@ def _settings(setting: Setting, sweep: Sweep) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     """What the file of a range test holds, nothing where there is none."""
-    return runs.read_json(path, "delete it to make this range test anew") if path.exists() else {}
+    return store.read_json(path, "delete it to make this range test anew") if path.exists() else {}
 
 
 def _curve(stored: Mapping[str, Any]) -> Curve:

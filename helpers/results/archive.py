@@ -16,8 +16,8 @@ import pandas as pd
 from helpers import files, recipes, training
 from helpers.rates import sweeps
 from helpers.results import weights
-from helpers.training.answers import Answers, packed
-from helpers.training.runs import RunDirectory
+from helpers.training import Answers, Run
+from helpers.training.answers import packed
 
 IMAGES = files.REPO_ROOT / "images"
 PART = 15_000_000  # bytes of a file outside images/, which is carried from machine to machine
@@ -109,7 +109,7 @@ def all_answers(images: Path | None = None, root: Path | None = None) -> dict[st
     names = [name.removesuffix("/predicted") for name in arrays if name.endswith("/predicted")]
     labels = arrays.get("cifar10/labels")
     found = {name: Answers(arrays[f"{name}/predicted"], arrays[f"{name}/confidence"], labels) for name in names}
-    ours = {f"cifar10/{name}/{seed}": run.test_answers() for (name, seed), run in finished(root).items()}
+    ours = {f"cifar10/{name}/{seed}": run.answers() for (name, seed), run in finished(root).items()}
     return found | {name: said for name, said in ours.items() if said is not None}
 
 
@@ -148,13 +148,13 @@ def merged(path: Path, rows: Iterable[Row]) -> pd.DataFrame:
     return both.sort_values(order, key=lambda column: column.astype(int) if column.name in NUMBERED else column)
 
 
-def stored(root: Path | None) -> dict[tuple[str, int], RunDirectory]:
+def stored(root: Path | None) -> dict[tuple[str, int], Run]:
     """The run store's runs on CIFAR-10 under the full profile, by recipe and seed."""
     folders = sorted((root or training.runs_root()).glob("cifar10/full/*/seed-*"))
-    return {(path.parent.name, int(path.name.removeprefix("seed-"))): RunDirectory(path) for path in folders}
+    return {(path.parent.name, int(path.name.removeprefix("seed-"))): Run(path) for path in folders}
 
 
-def finished(root: Path | None) -> dict[tuple[str, int], RunDirectory]:
+def finished(root: Path | None) -> dict[tuple[str, int], Run]:
     """Those of them that are results: they have a record, and are no cells of a rate grid."""
     known = {key: (run, run.record()) for key, run in stored(root).items()}
     return {key: run for key, (run, record) in known.items() if record and not is_cell(record["recipe"])}

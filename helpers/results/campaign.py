@@ -22,11 +22,11 @@ from typing import Any
 
 import torch
 
-from helpers import devices, files, recipes, training
-from helpers.data import datasets
-from helpers.results import archive, rate_grid
+from helpers import data, devices, files, recipes, training
+from helpers.rates import grid as rate_grid
+from helpers.results import archive
 from helpers.training import __main__ as command_line
-from helpers.training import runs as store
+from helpers.training import store
 
 DAVIDNETS = ("davidnet-onecycle", "davidnet-onecycle-plus")
 ORDER = (
@@ -49,7 +49,7 @@ def states() -> dict[Run, str]:
     done = {run for table in tables for run in zip(table["recipe"], table["seed"])}
     cells, undecided = [], []
     for grid in rate_grid.GRIDS:
-        found = rate_grid.read(grid)
+        found = rate_grid.of_rows(grid, tables[1].to_dict("records"))
         cells += [(rate_grid.recipe_of(grid, rates).name, seed) for rates, seed in rate_grid.cells(grid, found)]
         if rate_grid.chosen(grid, found) != rate_grid.rates_of(recipes.get(grid.recipe).to_dict()):
             undecided.append(grid.recipe)
@@ -83,7 +83,7 @@ def kind(run: Run) -> tuple[Any, ...]:
 
 def trial(name: str) -> Pace:
     """Train a recipe for two epochs on a tenth of the images, and resume it from its checkpoint; failures raise."""
-    whole, holdout = datasets.load("cifar10"), recipes.get(name).holdout
+    whole, holdout = data.load("cifar10"), recipes.get(name).holdout
     few = whole.subset(len(whole.train) // 10, len(whole.test) // 10)
     recipe = recipes.get(name, {"epochs": 2, "holdout": holdout // 10})
     with tempfile.TemporaryDirectory() as folder:
@@ -167,7 +167,7 @@ def start(run: Run, at_a_time: int) -> subprocess.Popen:
     variables = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}  # threads that wait leave the cores to others
     if at_a_time == 1:
         return subprocess.Popen(asked, env=variables)
-    variables |= {"OMP_NUM_THREADS": str(max(1, devices.cores() // at_a_time)), "HELPERS_BAR_SECONDS": "60"}
+    variables |= {"OMP_NUM_THREADS": str(max(1, devices.cores() // at_a_time)), "TQDM_MININTERVAL": "60"}
     path = training.runs_root() / "logs" / f"campaign-{name}-seed-{seed}.log"
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a", encoding="utf-8") as log:

@@ -88,7 +88,7 @@ def pack(record: Mapping[str, Any], checkpoint: Mapping[str, Any]) -> tuple[byte
 
     Matrices have 16 bits and vectors 32, since variances of BatchNorm may be tiny. Equal weights give equal bytes.
     """
-    recipe, averaged = record["recipe"], checkpoint["averaged"]
+    recipe, averaged = record["recipe"], checkpoint.get("average")
     tensors = dict(averaged["module"] if averaged else checkpoint["model"])
     for name, tensor in tensors.items():
         scaled = tensor * recipe["logit_scale"] if name.startswith("head.") else tensor.clone()

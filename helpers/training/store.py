@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from helpers.files import REPO_ROOT, exclusive, replacing, write_atomic
-from helpers.training.answers import Answers
+from helpers.training.answers import Answers, packed
 
 Row = dict[str, Any]
 
@@ -137,8 +137,8 @@ class Run:
 
     def finish(self, record: Mapping[str, Any], answers: Answers, predicted: np.ndarray) -> None:
         """Write the answers, those of every epoch (epochs, N) uint8 included, then the record: the run is over."""
-        with replacing(self.path / "answers.npz") as temporary, open(temporary, "wb") as file:
-            np.savez(file, predicted=predicted, confidence=answers.confidence, labels=answers.labels)
+        arrays = {"predicted": predicted, "confidence": answers.confidence, "labels": answers.labels}
+        write_atomic(self.path / "answers.npz", packed(arrays))
         write_atomic(self.path / "record.json", json.dumps(record, indent=2) + "\n")
 
     def _write_state(self, name: str, state: Mapping[str, Any]) -> None:

@@ -21,9 +21,8 @@ import sweeping
 import table
 import yardstick
 
-from helpers import devices
+from helpers import devices, training
 from helpers.files import write_atomic
-from helpers.training import runs
 
 SECTIONS = {
     "steps": steps.measure,
@@ -56,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     if given.grown:
         print(memory.grown(scale, *given.grown))
         return 0
-    path = given.out or runs.runs_root() / "bench.json"
+    path = given.out or training.runs_root() / "bench.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, json.dumps(_measure(scale, given.only), indent=1) + "\n")
     print(f"\nwritten to {path}")
@@ -76,7 +75,7 @@ def _measure(scale: table.Scale, names: list[str]) -> dict:
     plain = {name: [dataclasses.asdict(row) for row in rows] for name, rows in found.items()}
     facts = {"device": scale.compute.describe(), "rounds": scale.rounds, "tiny": scale.tiny}
     seconds = round(time.perf_counter() - started, 1)
-    return {**facts, "seconds": seconds, "yardsticks": rates, "parts": plain, **runs.provenance()}
+    return {**facts, "seconds": seconds, "yardsticks": rates, "parts": plain, **training.store.provenance()}
 
 
 if __name__ == "__main__":
