@@ -59,7 +59,7 @@ class Recipe:
     label_smoothing: float = 0.0  # share of the target spread over all classes, in [0, 1)
     logit_scale: float = 1.0  # factor on the logits inside the loss
     ema_epochs: float = 0.0  # horizon of the moving average of the weights, in epochs; 0 keeps none
-    # How the average begins, see `training.MovingAverage`: 2 reaches the horizon when that many epochs are over, 10 only
+    # How the average begins, see `training.MovingAverage`: 2 reaches the horizon when so many epochs are over, 10 only
     # after nine times as many
     ema_warmup: int = 2
     # The published test accuracy in percent that the recipe reproduces, if any
