@@ -231,6 +231,15 @@ def test_a_trial_trains_goes_on_from_its_checkpoint_and_times(tiny, monkeypatch)
     assert seconds > 0 and memory == 0
 
 
+def test_runs_of_one_kind_need_one_trial(monkeypatch):
+    asked = []
+    says = [sys.executable, "-c", "print('downloading'); print('[1.5, 7]')"]
+    monkeypatch.setattr(campaign, "command", lambda mode, name: asked.append(name) or says)
+    kinds = [campaign.kind((name, 0)) for name in (ONE, PLUS)]
+    assert campaign.trials([(ONE, 0), (f"{ONE}+max_lr=0.2", 1), (PLUS, 2)]) == dict.fromkeys(kinds, (1.5, 7))
+    assert sorted(asked) == [ONE, PLUS]
+
+
 def test_trials_run_in_processes_of_their_own_and_what_fails_is_named(monkeypatch, capsys):
     monkeypatch.setenv("CIFAR10_ROOT", "/nowhere")
     assert campaign.trials([(PLUS, 0)]) == {}

@@ -65,7 +65,7 @@ def choose(runs: pd.DataFrame) -> dict[str, tuple[str, int]]:
     """Recipe and seed of the run to publish of each net that has one among the full runs, by the rule of CHOICE."""
     lowest = runs.groupby("recipe")["seed"].min()
     known = ((net, name) for net, names in CHOICE.items() for name in reversed(names) if name in lowest)
-    return {net: (name, int(lowest[name])) for net, name in known}  # of a net's recipes the last here, the first there
+    return {net: (name, int(lowest[name])) for net, name in known}  # of a net's recipes the last one stays
 
 
 def to_publish(runs: pd.DataFrame, folder: Path = FOLDER, root: Path | None = None) -> dict[Path, bytes]:
