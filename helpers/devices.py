@@ -131,18 +131,6 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def random_state() -> dict[str, torch.Tensor | list[torch.Tensor]]:
-    """The state of torch's generators, on the CPU and on every CUDA device."""
-    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
-
-
-def set_random_state(state: Mapping[str, Any]) -> None:
-    """Restore `random_state`; generators of CUDA devices that are not there are passed over."""
-    torch.set_rng_state(state["cpu"].cpu())
-    for index, generator_state in enumerate(state["cuda"][: torch.cuda.device_count()]):
-        torch.cuda.set_rng_state(generator_state.cpu(), index)
-
-
 def default_workers(compute: Compute) -> int:
     """Worker processes that prepare batches: none where the trainer needs every core itself, else up to 8."""
     return 0 if compute.device == "cpu" else min(8, cores())

@@ -82,8 +82,3 @@ def number(
         bound = f"from {low} to {high}" if high < math.inf else f"of at least {low}"
         bound += f" and below {below}" if below < math.inf else ""
         raise ValueError(f"{name} must be a {'whole ' * whole}number {bound}, not {value!r}")
-
-
-def bar_seconds() -> float:
-    """Least seconds between two refreshes of a progress bar; for callers that do not leave it to tqdm yet."""
-    return max(1.0, float(os.environ.get("HELPERS_BAR_SECONDS", "1")))

@@ -66,13 +66,6 @@ def test_seeded_repeats_inside_and_gives_back_the_generator_even_after_an_error(
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_random_state_is_restored():
-    state = devices.random_state()
-    first = torch.rand(3)
-    devices.set_random_state(state)
-    assert torch.equal(torch.rand(3), first)
-
-
 def test_only_accelerators_get_workers():
     assert devices.default_workers(Compute("cpu", "fp32")) == 0
     assert 1 <= devices.default_workers(Compute("cuda", "bf16")) <= 8

@@ -164,14 +164,9 @@ def finished_runs(root: Path | None = None) -> list[Run]:
     return [Run(path.parent) for path in sorted(Path(root or runs_root()).glob("*/*/*/seed-*/record.json"))]
 
 
-def epoch_seconds(history: Sequence[Row]) -> float:
-    """Median wall time of a run's epochs, tests included: they are the same work, but a machine may have had other."""
-    return median(row["seconds"] for row in history)
-
-
 def run_seconds(history: Sequence[Row]) -> float:
-    """The time of a run that is published: its epochs at the pace of the median one; 0 before the first."""
-    return len(history) * epoch_seconds(history) if history else 0.0
+    """Wall time of a run at the pace of its median epoch, since a machine may have had other work during some."""
+    return len(history) * median(row["seconds"] for row in history) if history else 0.0
 
 
 def note_use(record: Mapping[str, Any], history: Sequence[Row]) -> None:
