@@ -95,9 +95,11 @@ def test_nets_that_are_not_published_are_none(tmp_path):
 
 
 def test_the_choice_looks_at_recipe_and_seed_and_not_at_the_accuracy():
-    plain, plus = "davidnet-onecycle", "davidnet-onecycle-plus"
-    runs = pd.DataFrame([(plain, 0, 0.9), (plus, 3, 0.95), (plus, 1, 0.8)], columns=["recipe", "seed", "test_accuracy"])
+    plain, plus, changed = "davidnet-onecycle", "davidnet-onecycle-plus", "davidnet-onecycle-plus+ema_warmup=10"
+    rows = [(plain, 0, 0.9), (changed, 0, 0.94), (plus, 3, 0.95), (plus, 1, 0.8)]
+    runs = pd.DataFrame(rows, columns=["recipe", "seed", "test_accuracy"]).assign(net="davidnet")
     assert weights.choose(runs) == {"davidnet": (plus, 1)}
+    assert weights.choose(runs[:2]) == {"davidnet": (changed, 0)}  # the published net stays until plus itself is run
     assert weights.choose(runs[:1]) == {"davidnet": (plain, 0)}
 
 

@@ -16,7 +16,7 @@ from helpers import files, models, training
 
 FOLDER = files.REPO_ROOT / "images" / "weights"
 # Which run of a net is published is decided by design and not by its test accuracy: the first of these recipes that
-# has been run in full on CIFAR-10, and of its runs that with the lowest seed.
+# has been run in full on CIFAR-10, as it stands rather than with changes, and of its runs that with the lowest seed.
 CHOICE = {
     "davidnet": ("davidnet-onecycle-plus", "davidnet-onecycle"),
     "resnet18": ("resnet18-onecycle", "resnet18-plateau"),
@@ -63,9 +63,11 @@ def checked(path: Path, facts: Mapping[str, Any]) -> bytes:
 
 def choose(runs: pd.DataFrame) -> dict[str, tuple[str, int]]:
     """Recipe and seed of the run to publish of each net that has one among the full runs, by the rule of CHOICE."""
-    lowest = runs.groupby("recipe")["seed"].min()
-    known = ((net, name) for net, names in CHOICE.items() for name in reversed(names) if name in lowest)
-    return {net: (name, int(lowest[name])) for net, name in known}  # of a net's recipes the last one stays
+    base = runs["recipe"].str.partition("+")[0]
+    rank = {name: place for names in CHOICE.values() for place, name in enumerate(names)}
+    ranked = runs.assign(rank=base.map(rank), changed=base != runs["recipe"]).dropna(subset="rank")
+    first = ranked.sort_values(["rank", "changed", "seed"]).drop_duplicates("net")
+    return {run.net: (run.recipe, int(run.seed)) for run in first.itertuples()}
 
 
 def to_publish(runs: pd.DataFrame, folder: Path = FOLDER, root: Path | None = None) -> dict[Path, bytes]:
