@@ -84,7 +84,7 @@ def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     torch.ones(2**24)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-print(devices.keep_memory(False), min(faults() for _ in range(8)))
+print(min(faults() for _ in range(8)))
 devices.Compute("cpu", "fp32").place(torch.nn.Linear(1, 1))
 print(devices.keep_memory(), min(faults() for _ in range(8)))
 """
@@ -94,7 +94,7 @@ print(devices.keep_memory(), min(faults() for _ in range(8)))
 def test_a_cpu_that_holds_a_net_keeps_its_memory():
     """64 MiB taken again and again: page faults only where they go back to the system in between."""
     shown = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True).stdout.split()
-    assert shown[0] == shown[2] == "True" and int(shown[3]) < 20 < int(shown[1])
+    assert shown[1] == "True" and int(shown[2]) < 20 < int(shown[0])
 
 
 @pytest.mark.parametrize("capability, expected", [((7, 5), "fp16"), ((8, 0), "bf16"), ((9, 0), "bf16")])

@@ -8,4 +8,4 @@ from helpers.figures.pictures import plot_images, plot_rows
 from helpers.figures.rate_plots import MARKS, plot_grid, plot_range_tests
 from helpers.figures.rows import plot_confusion, plot_intervals
 from helpers.figures.style import AVERAGED, BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY
-from helpers.figures.style import TEST, TRAIN, VALIDATION, WIDTH, percent, show, use_style
+from helpers.figures.style import TEST, TRAIN, VALIDATION, WIDTH, percent, png, show, use_style
