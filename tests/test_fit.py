@@ -16,7 +16,7 @@ from helpers import data, devices, models, recipes, training
 from helpers.data import Normalize
 from helpers.devices import Compute
 from helpers.files import write_atomic
-from helpers.training import Run, Setting, State, finished_runs, fit, run_directory, run_of, store
+from helpers.training import Run, Setting, State, fit, run_directory, run_of, store
 from helpers.training import __main__ as command_line
 
 story = sys.modules["helpers.training.fit"]  # the module; the package's `fit` is its function
@@ -354,14 +354,14 @@ def test_the_command_line_tells_mistakes_in_one_line(arguments, message, capsys)
     assert message in error and error.count("\n") == 1 and error.startswith("error: ")
 
 
-def test_the_command_line_trains(capsys):
+def test_the_command_line_trains(capsys, own_runs):
     assert (
         command_line.main(["davidnet-onecycle", "--dataset", "shapes10", "--profile", "smoke", "--set", "epochs=1"])
         == 0
     )
     shown = capsys.readouterr().out
     assert "davidnet-onecycle+epochs=1, seed 0: test accuracy" in shown and "epoch  1/1" in shown
-    assert len(finished_runs()) == 1
+    assert len(list(own_runs.rglob("record.json"))) == 1
 
 
 def test_the_command_line_needs_no_notebook_libraries():

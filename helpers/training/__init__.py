@@ -9,4 +9,4 @@ from helpers.training.fit import Fitted, State, TrainingDiverged, evaluate, fit,
 from helpers.training.fit import recipe_loss, train_epoch, train_step
 from helpers.training.optim import MovingAverage, make_optimizer
 from helpers.training.setting import Setting
-from helpers.training.store import Run, RunError, finished_runs, run_directory, run_of, runs_root
+from helpers.training.store import Run, RunError, run_directory, run_of, runs_root

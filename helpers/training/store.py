@@ -159,11 +159,6 @@ def run_of(record: Mapping[str, Any], root: Path | None = None) -> Run:
     return run_directory(record["dataset"], record["profile"], record["recipe"]["name"], record["seed"], root)
 
 
-def finished_runs(root: Path | None = None) -> list[Run]:
-    """Every run that has a record, in the order of their paths."""
-    return [Run(path.parent) for path in sorted(Path(root or runs_root()).glob("*/*/*/seed-*/record.json"))]
-
-
 def run_seconds(history: Sequence[Row]) -> float:
     """Wall time of a run at the pace of its median epoch, since a machine may have had other work during some."""
     return len(history) * median(row["seconds"] for row in history) if history else 0.0
