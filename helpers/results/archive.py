@@ -1,11 +1,7 @@
-"""Full runs on CIFAR-10: those published in images/ with those of the run store, and what others claimed.
-
-`python -m helpers.results.archive FOLDER` writes the files of images/ that the run store changes to a folder.
-"""
+"""Full runs on CIFAR-10: those published in images/ with those of the run store, and what others claimed."""
 
 import io
 import json
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -224,7 +220,3 @@ def publish(folder: Path = IMAGES, root: Path | None = None) -> None:
             pieces = {f".{begin // PART}": content[begin : begin + PART] for begin in range(0, len(content), PART)}
         for suffix, piece in pieces.items():
             files.write_atomic(target.with_name(target.name + suffix), piece)
-
-
-if __name__ == "__main__":
-    publish(Path(sys.argv[1]).resolve())
