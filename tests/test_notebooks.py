@@ -6,12 +6,11 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from fixture_series import SERIES
 
-from helpers.regenerate.notebooks import discover
 from helpers.regenerate.outputs import code_cells
 
 ROOT = Path(__file__).resolve().parent.parent
-SERIES = discover(ROOT / "notebooks")
 every_notebook = pytest.mark.parametrize("notebook", SERIES.values(), ids=list(SERIES))
 
 

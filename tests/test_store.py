@@ -106,12 +106,18 @@ def hold(path, entered, leave):
         leave.wait(600)
 
 
-def test_a_second_process_waits_for_the_first(tmp_path):
+def held(path):
+    """A process that holds a run's lock until the event is set."""
     context = multiprocessing.get_context("spawn")
     entered, leave = context.Event(), context.Event()
-    first = context.Process(target=hold, args=(tmp_path, entered, leave))
+    first = context.Process(target=hold, args=(path, entered, leave))
     first.start()
     assert entered.wait(300)
+    return first, leave
+
+
+def test_a_second_process_waits_for_the_first(tmp_path):
+    first, leave = held(tmp_path)
     waited = []
     with Run(tmp_path).lock(lambda: waited.append(first.is_alive()) or leave.set()):
         assert waited == [True]
@@ -119,11 +125,7 @@ def test_a_second_process_waits_for_the_first(tmp_path):
 
 
 def test_a_lock_dies_with_its_process(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    entered, leave = context.Event(), context.Event()
-    first = context.Process(target=hold, args=(tmp_path, entered, leave))
-    first.start()
-    assert entered.wait(300)
+    first, _ = held(tmp_path)
     first.kill()
     first.join()
     with Run(tmp_path).lock(lambda: pytest.fail("a dead process cannot hold a lock")):

@@ -57,10 +57,11 @@ class TrainLoader(_Loader):
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """Yield the epoch's batches."""
+        order, size = self.order(epoch), self.batch_size
         loader = DataLoader(
             self,
             batch_size=None,  # an item is a whole batch already
-            sampler=[(epoch, batch) for batch in range(len(self))],
+            sampler=[(epoch, batch, order[batch * size : (batch + 1) * size]) for batch in range(len(self))],
             num_workers=self.workers,
             worker_init_fn=_one_thread if self.workers else None,
             pin_memory=self.workers > 0 and torch.cuda.is_available(),  # else a copy to the device waits for it
@@ -68,10 +69,9 @@ class TrainLoader(_Loader):
         )
         return iter(loader)
 
-    def __getitem__(self, key: tuple[int, int]) -> Batch:
-        """One batch, by (epoch, batch)."""
-        epoch, batch = key
-        chosen = self.order(epoch)[batch * self.batch_size : (batch + 1) * self.batch_size]
+    def __getitem__(self, key: tuple[int, int, np.ndarray]) -> Batch:
+        """One batch, by its epoch, its number and the images chosen for it."""
+        epoch, batch, chosen = key
         augment.reseed(self.augmentation, self.seed, epoch, batch + 1)
         images = augment.apply(self.augmentation, self.split.images[chosen])
         return torch.from_numpy(images), torch.from_numpy(self.split.labels[chosen])

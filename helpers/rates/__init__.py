@@ -2,4 +2,4 @@
 
 from helpers.rates import grid
 from helpers.rates.curves import NAMES, Curve, Suggestions, Sweep, smooth, spread, suggest
-from helpers.rates.sweeps import of_recipe, published, range_test, start, stored_sweeps, suggestions
+from helpers.rates.sweeps import of_recipe, published, range_test, stored_sweeps, suggestions

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 from tqdm import tqdm
 
-from helpers import devices, files, models, recipes, training
+from helpers import devices, files, recipes, training
 from helpers.data import Dataset
 from helpers.devices import Compute
 from helpers.rates.curves import NAMES, Curve, Sweep, suggest
@@ -119,14 +119,6 @@ def _copied(model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Modu
     return model, copied
 
 
-def start(setting: Setting) -> tuple[nn.Module, torch.optim.Optimizer]:
-    """A recipe's net with the first weights of its seed, and its optimizer."""
-    recipe, compute = setting.recipe, setting.compute
-    with devices.seeded(setting.seed):
-        model = compute.place(models.build(recipe.net, len(setting.dataset.classes), recipe.width))
-    return model, training.make_optimizer(model, recipe)
-
-
 def of_recipe(
     recipe: Recipe | str,
     dataset: Dataset | str = "auto",
@@ -164,7 +156,7 @@ def _measured(setting: Setting, sweep: Sweep) -> dict[str, Any]:
     batches = ((normalize(images), labels.to(setting.compute.device)) for images, labels in endless)
     loss = functools.partial(training.recipe_loss, recipe=setting.recipe)
     begun = time.perf_counter()
-    curve = range_test(*start(setting), batches, sweep, loss, setting.compute)
+    curve = range_test(*training.start(setting), batches, sweep, loss, setting.compute)
     facts = {"seconds": round(time.perf_counter() - begun, 1), "device": setting.compute.describe()}
     about = f"{setting.recipe.name}, {setting.dataset.title}, seed {setting.seed}"
     columns = {name: [float(f"{x:.6g}") for x in getattr(curve, name)] for name in COLUMNS}

@@ -17,7 +17,7 @@ COLUMNS = (
 )
 ABLATION = (
     *("Recipe", "Change", "Seeds", "Without the change", "With it", "Difference, seed by seed"),
-    "Pairs that show 0.2 points",
+    "Pairs that show {points:g} points",
 )
 CHANGES = {  # fields of a profile in words, where they change anything
     "n_train": "{n_train:,} training images",
@@ -86,13 +86,15 @@ def results_table(runs: "pd.DataFrame", histories: Histories) -> str:
 def ablations_table(runs: "pd.DataFrame") -> str:
     """One line per single change of a recipe, in Markdown: what it did to the accuracy of full runs on CIFAR-10."""
     from helpers import results
+    from helpers.results.ablations import GAP
 
     lines = []
     for one in results.ablations(runs).itertuples():
         sides = [f"{side}, {weights} weights" for side, weights in zip((one.without, one.with_it), one.weights)]
         effect = f"{one.effect}, undecided" if one.effect.verdict == "undecided" else str(one.effect)
         lines.append([f"`{one.base}`", one.change, str(len(one.differences)), *sides, effect, str(one.needed)])
-    return table(ABLATION, lines) if lines else "None was run yet."
+    columns = [column.format(points=100 * GAP) for column in ABLATION]
+    return table(columns, lines) if lines else "None was run yet."
 
 
 def mixed(runs: "pd.DataFrame") -> list[str]:

@@ -39,14 +39,20 @@ class Fitted(NamedTuple):
     record: dict[str, Any]  # as in record.json
 
 
+def start(setting: Setting) -> tuple[nn.Module, torch.optim.SGD]:
+    """A recipe's net on the device, with the first weights of its seed, and its optimizer."""
+    recipe, compute = setting.recipe, setting.compute
+    with devices.seeded(setting.seed):
+        model = compute.place(models.build(recipe.net, len(setting.dataset.classes), recipe.width))
+    return model, optim.make_optimizer(model, recipe)
+
+
 class State:
     """All that changes while a net trains; `saved` is what a checkpoint holds of it."""
 
     def __init__(self, setting: Setting, steps_per_epoch: int):
         recipe, compute = setting.recipe, setting.compute
-        with devices.seeded(setting.seed):
-            self.model = compute.place(models.build(recipe.net, len(setting.dataset.classes), recipe.width))
-        self.optimizer = optim.make_optimizer(self.model, recipe)
+        self.model, self.optimizer = start(setting)
         self.plan = schedules.plan_of(recipe, steps_per_epoch)  # the rate of every step; None where a plateau decides
         cut = {"factor": recipe.factor, "patience": recipe.patience, "min_lr": recipe.min_lr}
         self.plateau = ReduceLROnPlateau(self.optimizer, **cut) if self.plan is None else None

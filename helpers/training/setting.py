@@ -36,8 +36,8 @@ class Setting:
         size = recipes.resolve_profile(profile, compute)
         files.number("seed", seed, low=0, whole=True)
         recipe = recipes.under(recipes.get(recipe) if isinstance(recipe, str) else recipe, size)
-        dataset = data.load(dataset, size.n_train, size.n_test) if isinstance(dataset, str) else dataset
-        dataset = dataset.subset(size.n_train, size.n_test)
+        counts = size.n_train, size.n_test
+        dataset = data.load(dataset, *counts) if isinstance(dataset, str) else dataset.subset(*counts)
         if recipe.holdout >= len(dataset.train):
             raise ValueError(f"cannot hold out {recipe.holdout} of {len(dataset.train)} training images")
         return cls(recipe, dataset, size.name, seed, compute.suited_to(recipe.width))
