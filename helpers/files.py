@@ -8,6 +8,9 @@ import contextlib
 import json
 import math
 import os
+import signal
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -82,3 +85,25 @@ def number(
         bound = f"from {low} to {high}" if high < math.inf else f"of at least {low}"
         bound += f" and below {below}" if below < math.inf else ""
         raise ValueError(f"{name} must be a {'whole ' * whole}number {bound}, not {value!r}")
+
+
+def in_words(seconds: float) -> str:
+    """Seconds in words, such as "6 min 12 s" or "1 h 5 min"."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = [f"{hours} h" if hours else "", f"{minutes} min" if minutes else "", "" if hours else f"{seconds} s"]
+    return " ".join(filter(None, parts))
+
+
+def end_with(parent: int, grace: float = 3.0) -> None:
+    """End this process once its parent is gone, even by SIGKILL: by an interrupt, and `grace` seconds later for good."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        if grace:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(grace)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

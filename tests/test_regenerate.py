@@ -1,537 +1,353 @@
-"""The runner: what it refuses, plans, skips and reports; then all of it with real kernels, interrupted and killed."""
+"""The batch front: what it refuses before anything runs, what it plans, and the engine with real kernels under it."""
 
-import errno
-import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
-from dataclasses import replace
-from types import SimpleNamespace
+import time
+from pathlib import Path
 
 import fixture_notebooks as fixtures
 import nbformat
+import psutil
 import pytest
-from fixture_notebooks import FakeExecution, gone, names_run, notebook, summary, wait_for, write
+from fixture_notebooks import change, gone, notebook, outputs, summary, wait_for, write
 
-from helpers.regenerate import batch, cli, planning
-from helpers.regenerate.batch import Display
-from helpers.regenerate.notebooks import NotebookError, assign, discover, in_order, select
-from helpers.regenerate.processes import Result
-from helpers.regenerate.report import load_summary, write_summary
+from helpers import training
+from helpers.files import REPO_ROOT, exclusive
+from helpers.regenerate import __main__ as front
+from helpers.regenerate import request, series
+from helpers.regenerate.series import RequestError, assign, discover, select, typed
+
+FOUND = {"profile": "smoke", "dataset": "shapes10", "device": "cpu (a test), fp32", "threads": 1, "places": []}
 
 
 @pytest.fixture
 def runner(tmp_path, monkeypatch):
-    """A repository of four notebooks (02 and 03 need 01, 04 needs 03) and its command line without real kernels."""
-    write(
-        tmp_path,
-        n01_data=notebook("1"),
-        n02_rate=notebook("2", needs=["01"]),
-        n03_train=notebook("3", parameters=fixtures.PARAMETERS + '\nepochs = 5\nrecipe = "a"', needs=["01"]),
-        n04_look=notebook("4", needs=["03"]),
-    )
-    surveys = []
+    """A series of two notebooks; call it with a command line to get the exit status."""
+    monkeypatch.delenv("RUNS_ROOT")
+    settings = 'profile = "auto"\ndataset = "auto"\nseed = 0\nrates = []\nname = "a"'
+    write(tmp_path, n01_data=notebook("print(6 * 7)"), n02_rate=notebook("print(seed)", parameters=settings))
 
-    def survey(profile, dataset, dry=False, jobs=None):
-        surveys.append((profile, dataset, dry))
-        return replace(fixtures.SURVEY, jobs=jobs or 1)
+    def found(function, profile, dataset, dry, asked, jobs):
+        asked_for = {name: value for name, value in (("profile", profile), ("dataset", dataset)) if value != "auto"}
+        return FOUND | asked_for | {"jobs": jobs or 1}
 
-    monkeypatch.delenv("RUNS_ROOT", raising=False)
-    monkeypatch.setattr(cli, "survey", survey)
-    monkeypatch.setattr(cli, "Execution", FakeExecution)
-    monkeypatch.setattr(batch, "POLL_SECONDS", 0.001)
-    FakeExecution.reset()
+    monkeypatch.setattr(request, "elsewhere", found)
 
-    def call(*arguments, **statuses):
-        FakeExecution.reset(**statuses)
-        return cli.main([str(argument) for argument in arguments], tmp_path)
+    def call(*arguments):
+        return front.main(list(arguments), tmp_path)
 
-    call.root, call.out, call.surveys = tmp_path, tmp_path / "runs" / "notebooks", surveys
+    call.root, call.out = tmp_path, tmp_path / "runs/notebooks"
     return call
 
 
-def edit(path, change):
-    node = nbformat.read(path, as_version=4)
-    change(node)
-    nbformat.write(node, path)
-
-
-# --- what is refused
+# ---- what is refused, before anything runs
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    "arguments, said",
     [
-        (["--set", "epoch=3"], "no selected notebook declares 'epoch'; declared are: dataset, epochs, profile, recipe"),
         (
-            ["--only", "01", "--set", "epochs=3"],
-            "no selected notebook declares 'epochs'; declared are: dataset, profile",
+            ["--set", "sede=1"],
+            "no selected notebook declares 'sede'; declared are: dataset, name, profile, rates, seed",
         ),
-        (["--set", "epochs"], "takes NAME=VALUE, got 'epochs'"),
-        (["--set", "epochs=many"], "epochs takes a number (default 5), got 'many'"),
-        (["--set", "profile=full"], "profile is set by --profile"),
-        (["--set", "seed=0.5"], "seed must be a whole number of at least 0, not 0.5"),
-        (["--set", "seed=-1"], "seed must be a whole number of at least 0, not -1"),
-        (["--only", "09"], "no notebook '09'; there are: 01_data, 02_rate, 03_train, 04_look"),
+        (["--only", "01", "--set", "rates=[1]"], "no selected notebook declares 'rates'"),
+        (["--set", "seed"], "--set takes NAME=VALUE, got 'seed'"),
+        (["--set", "profile=full"], "profile is set by --profile, for all notebooks alike"),
+        (["--set", "seed=-1"], "seed must be 0 or more, got -1"),
+        (["--set", "seed=one"], "seed takes a whole number (default 0), got 'one'"),
+        (["--set", "seed=True"], "seed takes a whole number"),
+        (["--set", "rates=3"], "rates takes a list (default []), got '3'"),
+        (["--only", "9"], "no notebook '9'; there are: 01_data, 02_rate"),
+        (["--out", "notebooks"], "--out is the folder of the sources"),
     ],
 )
-def test_refuses_before_anything_runs_and_names_what_is_allowed(runner, capsys, arguments, said):
+def test_refuses_before_anything_runs_and_names_what_is_allowed(runner, capsys, monkeypatch, arguments, said):
+    monkeypatch.chdir(runner.root)
     assert runner(*arguments) == 2
-    assert said in capsys.readouterr().err
-    assert names_run() == [] and runner.surveys == [] and not runner.out.exists()
+    assert said in capsys.readouterr().err and not (runner.root / "runs").exists()
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--jobs", "0"], ["--jobs", "1.5"], ["--timeout", "-1"], ["--profile", "fast"], ["--dataset", "mnist"]],
+    [
+        ["--profile", "huge"],
+        ["--jobs", "0"],
+        ["--timeout", "-1"],
+        ["--train", "davidnet-onecycle", "--only", "05"],
+        ["--publish-data", "--train", "davidnet-onecycle"],
+        ["--publish", "--set", "seed=1"],
+        ["--publish", "--train", "davidnet-onecycle"],
+        ["--seeds", "0", "1"],
+    ],
 )
-def test_refuses_impossible_options(runner, arguments):
+def test_refuses_options_that_are_impossible_or_belong_to_different_jobs(runner, arguments):
     with pytest.raises(SystemExit) as stopped:
         runner(*arguments)
     assert stopped.value.code == 2
 
 
-def test_refuses_the_source_folder_as_output(runner, capsys):
-    assert runner("--out", runner.root / "notebooks") == 2
-    assert "--publish" in capsys.readouterr().err
-
-
-def test_refuses_a_folder_that_another_run_holds(runner, capsys):
-    with cli.locked(runner.out):
+def test_refuses_a_folder_that_another_call_holds(runner, capsys):
+    runner.out.mkdir(parents=True)
+    with exclusive(runner.out / ".lock"):
         assert runner() == 2
-    assert "another run is writing to" in capsys.readouterr().err and names_run() == []
-
-
-def test_a_data_set_that_cannot_be_had_is_one_clear_error(runner, capsys, monkeypatch):
-    def survey(*_, **__):
-        raise NotebookError("CIFAR-10 is damaged")
-
-    monkeypatch.setattr(cli, "survey", survey)
-    assert runner() == 2
-    assert capsys.readouterr().err == "regenerate: CIFAR-10 is damaged\n"
+    assert "another call is writing to" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("nodes", "said"),
+    "nodes, said",
     [
-        ({}, "no notebook named"),
-        ({"n01_a": notebook(), "n01_b": notebook()}, "same number"),
-        ({"n01_a": notebook(needs=["07"])}, "needs ['07']"),
-        ({"n01_a": notebook(parameters="a = = 1")}, "not plain Python"),
-        ({"n01_a": notebook(("b = 1", "parameters"))}, "2 code cells tagged 'parameters'"),
+        ({}, "no notebook named NN_*.ipynb"),
+        ({"n01_a": notebook("1"), "n01_b": notebook("1")}, "01_b.ipynb and 01_a.ipynb have the same number"),
+        ({"n01_a": notebook("1", parameters="a = [")}, "01_a.ipynb: the parameters cell may hold lines NAME = LITERAL"),
+        ({"n01_a": notebook("1", parameters="a = b")}, "01_a.ipynb: the parameters cell may hold lines NAME = LITERAL"),
+        ({"n01_a": nbformat.v4.new_notebook()}, "01_a.ipynb has 0 cells tagged 'parameters'"),
     ],
 )
 def test_a_broken_series_is_named(tmp_path, nodes, said):
-    write(tmp_path, **nodes)
-    with pytest.raises(NotebookError, match=said.replace("[", r"\[")):
-        discover(tmp_path / "notebooks")
+    with pytest.raises(RequestError, match=re.escape(said)):
+        discover(write(tmp_path, **nodes) / "notebooks")
 
 
 def test_a_file_that_is_no_notebook_is_named(tmp_path):
-    write(tmp_path, n01_a=notebook())
-    (tmp_path / "notebooks/02_b.ipynb").write_text("<<<<<<< HEAD")
-    with pytest.raises(NotebookError, match="02_b.ipynb cannot be read"):
+    write(tmp_path, n01_a=notebook("1"))
+    (tmp_path / "notebooks/02_b.ipynb").write_text("{")
+    with pytest.raises(RequestError, match=r"02_b.ipynb cannot be read as a notebook"):
         discover(tmp_path / "notebooks")
 
 
-def test_notebooks_that_need_each_other_are_refused(tmp_path):
-    write(tmp_path, n01_a=notebook(needs=["02"]), n02_b=notebook(needs=["01"]), n03_c=notebook())
-    with pytest.raises(NotebookError, match="in a circle: 01, 02"):
-        in_order(discover(tmp_path / "notebooks"), ["01"])
-
-
-# --- names and values
-
-
-@pytest.mark.parametrize("name", ["3", "03", "03_train", "03_train.ipynb", "notebooks/03_train.ipynb"])
+@pytest.mark.parametrize("name", ["2", "02", "02_rate", "02_rate.ipynb", "notebooks/02_rate.ipynb"])
 def test_a_notebook_has_many_names(runner, name):
-    assert select(discover(runner.root / "notebooks"), [name, name]) == ["03"]
-
-
-def test_what_is_needed_comes_first_else_by_number(tmp_path):
-    write(tmp_path, n01_a=notebook(needs=["03"]), n02_b=notebook(), n03_c=notebook(), n04_d=notebook(needs=["01"]))
-    series = discover(tmp_path / "notebooks")
-    assert in_order(series, series) == ["02", "03", "01", "04"]
-    assert in_order(series, ["04"]) == ["03", "01", "04"]
+    assert [one.key for one in select(discover(runner.root / "notebooks"), [name])] == ["02"]
 
 
 def test_parameters_are_parsed_as_python(tmp_path):
-    cell = 'a = 1  # one = two\nb: float = 0.5\nc = d = dict(x=1)\ne = -2\nprint("=")\nf.g = 3\nh += 1'
-    write(tmp_path, n01_a=notebook(parameters=cell))
-    declared = discover(tmp_path / "notebooks")["01"].parameters
-    assert {name: declared[name] for name in "abe"} == {"a": 1, "b": 0.5, "e": -2}
-    assert list(declared) == ["a", "b", "c", "d", "e"]
+    source = 'a = {"x": 1}  # b = 2\n\nc = "d = 3"\n'  # papermill's own inspection misreads each of these lines
+    write(tmp_path, n01_a=notebook("1", parameters=source))
+    assert discover(tmp_path / "notebooks")["01"].parameters == {"a": {"x": 1}, "c": "d = 3"}
 
 
 @pytest.mark.parametrize(
-    ("default", "text", "value"),
-    [('"x"', "5", "5"), ('"x"', "'5'", "5"), ("1", "0.5", 0.5), ("None", "abc", "abc"), ("(1,)", "[2]", [2])],
-)
-def test_a_value_takes_the_type_of_its_default(tmp_path, default, text, value):
-    write(tmp_path, n01_a=notebook(parameters=f"p = {default}"))
-    assert assign(discover(tmp_path / "notebooks").values(), [f"p={text}"]) == {"01": {"p": value}}
-
-
-@pytest.mark.parametrize(
-    ("default", "text"), [("1", "true"), ("True", "1"), ("{}", "[1]"), ("[]", "3"), ("0.1", "None")]
-)
-def test_a_value_of_another_type_is_refused(tmp_path, default, text):
-    write(tmp_path, n01_a=notebook(parameters=f"p = {default}"))
-    with pytest.raises(NotebookError, match="p takes "):
-        assign(discover(tmp_path / "notebooks").values(), [f"p={text}"])
-
-
-# --- what runs
-
-
-def test_runs_all_in_order_with_resolved_parameters_and_skips_them_the_next_time(runner, capsys):
-    assert runner("--dataset", "auto") == 0
-    assert names_run() == ["01_data", "02_rate", "03_train", "04_look"]
-    assert all(seen.parameters == {"profile": "quick", "dataset": "shapes10"} for seen in FakeExecution.log)
-    assert runner.surveys == [("auto", "auto", False)]
-    entry = summary(runner.out)["notebooks"]["03_train"]
-    assert entry["status"] == "ok" and entry["device"] == fixtures.SURVEY.device and entry["fingerprint"]
-    capsys.readouterr()
-    assert runner() == 0
-    assert names_run() == []
-    assert capsys.readouterr().out.count("unchanged") == 4
-    assert summary(runner.out)["notebooks"]["03_train"] == entry
-
-
-def test_only_runs_what_it_needs_first_and_only_if_that_is_missing(runner):
-    assert runner("--only", "4") == 0
-    assert names_run() == ["01_data", "03_train", "04_look"]
-    assert runner("--only", "02") == 0
-    assert names_run() == ["02_rate"]
-
-
-def test_force_reruns_what_was_asked_for_and_not_what_it_needs(runner):
-    runner()
-    runner("--only", "03", "--force")
-    assert names_run() == ["03_train"]
-    runner()
-    assert names_run() == ["04_look"]  # older than what it needs
-
-
-def test_a_setting_reaches_only_those_that_declare_it_and_changes_only_their_fingerprint(runner):
-    runner()
-    runner("--set", "epochs=2", "--set", "recipe=7")
-    assert [(seen.name, seen.parameters.get("epochs")) for seen in FakeExecution.log] == [
-        ("03_train", 2),
-        ("04_look", None),
-    ]
-    assert FakeExecution.log[0].parameters["recipe"] == "7"
-
-
-@pytest.mark.parametrize(
-    ("change", "rerun"),
+    "default, text, value",
     [
-        (lambda node: node.cells[2].update(source="22"), ["02_rate"]),
-        (lambda node: node.cells[0].update(source="# Other title"), ["02_rate"]),
-        (lambda node: node.cells[2].metadata.update(tags=["headline"]), ["02_rate"]),
-        (lambda node: fixtures.executed_as(node), []),
-        (lambda node: node.cells[0].update(source=fixtures.FIRST.replace("--><!--", "-->9 s<!--")), []),
+        (0, "3", 3),
+        (0.1, "3", 3.0),
+        ("a", "5", "5"),
+        ([], "[4, 5]", [4, 5]),
+        ({}, '{"a": true}', {"a": True}),
+        (False, "True", True),
     ],
 )
-def test_sources_and_tags_outdate_a_run_but_outputs_and_the_stamped_time_do_not(runner, change, rerun):
-    runner()
-    edit(runner.root / "notebooks/02_rate.ipynb", change)
-    runner()
-    assert names_run() == rerun
+def test_a_value_takes_the_type_of_its_default(default, text, value):
+    found = typed("x", text, default)
+    assert found == value and type(found) is type(value)
 
 
-def test_a_change_outdates_what_needs_it(runner):
-    runner()
-    edit(runner.root / "notebooks/03_train.ipynb", lambda node: node.cells[2].update(source="33"))
-    runner()
-    assert names_run() == ["03_train", "04_look"]
+def test_settings_reach_those_that_declare_them(runner):
+    found = assign(discover(runner.root / "notebooks").values(), ["name=b", "seed=3"], {"profile": "auto"})
+    assert found == {"01": {"profile": "auto", "seed": 3}, "02": {"profile": "auto", "seed": 3, "name": "b"}}
 
 
-def test_another_profile_or_data_set_outdates_all(runner, monkeypatch):
-    runner()
-    for other in (planning.Survey("full", "shapes10", "gpu"), planning.Survey("full", "cifar10", "gpu")):
-        monkeypatch.setattr(cli, "survey", lambda *_, other=other, **__: other)
-        runner()
-        assert len(names_run()) == 4
+def test_sources_and_tags_decide_a_digest_but_outputs_and_the_stamped_time_do_not(runner):
+    path = runner.root / "notebooks/01_data.ipynb"
+    before = series.read(path).digest()
+    change(path, lambda node: node.cells[2].outputs.append(nbformat.v4.new_output("stream", text="42")))
+    stamp = "<!-- run-time -->6 s<!-- /run-time -->"
+    change(path, lambda node: node.cells[0].update(source=series.RUN_TIME.sub(stamp, node.cells[0].source)))
+    assert series.read(path).digest() == before
+    change(path, lambda node: node.cells[2].metadata.update(tags=["headline"]))
+    tagged = series.read(path).digest()
+    change(path, lambda node: node.cells[2].update(source="6 * 8"))
+    assert len({before, tagged, series.read(path).digest()}) == 3
 
 
-def test_a_new_full_run_outdates_only_what_compares_runs(runner, monkeypatch):
-    edit(runner.root / "notebooks/03_train.ipynb", lambda node: node.metadata.helpers.update(compares=True))
-    runner()
-    monkeypatch.setattr(cli, "survey", lambda *_, **__: replace(fixtures.SURVEY, full_runs="one more"))
-    runner("--only", "01", "02", "03")
-    assert names_run() == ["03_train"]
+# ---- what "auto" means, in a process of its own
 
 
-def test_a_file_that_a_notebook_shows_outdates_it(runner):
-    shown = runner.root / "images/weights.json"
-    edit(
-        runner.root / "notebooks/02_rate.ipynb",
-        lambda node: node.metadata.helpers.update(reads=["images/weights.json"]),
+def test_auto_is_resolved_and_what_cannot_be_had_is_one_clear_error(monkeypatch, tmp_path):
+    asked = [("davidnet-onecycle", {"max_lr": 0.2}, 1)]
+    found = request.elsewhere(request.resolve, "auto", "shapes10", False, asked, None)
+    assert found["places"] == ["shapes10/quick/davidnet-onecycle+max_lr=0.2/seed-1"]
+    assert (found["profile"], found["dataset"], found["jobs"]) == ("quick", "shapes10", 1)
+    monkeypatch.setenv("CIFAR10_ROOT", str(tmp_path))
+    for dataset, recipe, said in (
+        ("cifar10", "davidnet-onecycle", "CIFAR-10 is not in"),
+        ("shapes10", "x", "unknown recipe"),
+    ):
+        with pytest.raises(RequestError, match=said):
+            request.resolve("smoke", dataset, False, [(recipe, {}, 0)], 1)
+    assert request.resolve("smoke", "auto", True, [], 3)["dataset"] == "cifar10"  # a dry run looks for nothing
+
+
+def test_relative_folders_become_absolute_and_threads_are_divided_by_jobs(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CIFAR10_ROOT", "data")
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    alone, beside = (front.surroundings({"runs": "/r", "jobs": jobs, "threads": 3}) for jobs in (1, 2))
+    assert alone["CIFAR10_ROOT"] == str(tmp_path / "data") and alone["RUNS_ROOT"] == "/r"
+    assert alone["OMP_NUM_THREADS"] == "7" and "OMP_WAIT_POLICY" not in alone  # alone, a job runs as the caller asked
+    assert (beside["OMP_NUM_THREADS"], beside["MKL_NUM_THREADS"], beside["OMP_WAIT_POLICY"]) == ("3", "3", "PASSIVE")
+
+
+# ---- the engine, with real kernels
+
+LOOK = """import json, os, helpers
+print(json.dumps([os.getcwd(), os.environ["RUNS_ROOT"], profile, seed]))"""
+BAR = "import sys, tqdm\nfor i in tqdm.tqdm(range(4), file=sys.stdout, mininterval=0): pass"
+
+
+def test_a_series_runs_is_skipped_and_runs_again_where_something_changed(runner, capsys):
+    root, out = runner.root, runner.out
+    write(
+        root, n01_data=notebook(LOOK, BAR, "", "3 * 7"), n03_bad=notebook("print('first')", "1 / 0", "print('never')")
     )
-    runner()
-    runner()
-    assert names_run() == []
-    shown.parent.mkdir()
-    shown.write_text("{}")
-    runner()
-    assert names_run() == ["02_rate"]
+    write(root, n04_stuck=notebook("print('begun')", "import time; time.sleep(600)"))
+    (root / "helpers").mkdir()
+    (root / "helpers/a.py").write_text("a = 1")
+
+    assert runner("--dry-run") == 0
+    assert "run   01_data: Missing output files" in capsys.readouterr().out and not (root / "runs").exists()
+
+    assert runner("--jobs", "4", "--timeout", "20") == 1
+    entries = summary(out)["notebooks"]
+    assert {name: entry["status"] for name, entry in entries.items()} == {
+        **{"01_data": "ok", "02_rate": "ok"},
+        **{"03_bad": "failed", "04_stuck": "timeout"},
+    }
+    assert json.loads(outputs(out / "01_data.ipynb")[0].text) == [str(out), str(root / "runs"), "smoke", 0]
+    bar = outputs(out / "01_data.ipynb")[1].text
+    assert bar.startswith("100%") and bar.count("\n") == 1
+    assert "<pre>21</pre>" in (out / "01_data.html").read_text()
+    assert "Executing Cell" in (out / "logs/01_data.log").read_text()
+    assert entries["03_bad"]["note"] == "cell 4, '1 / 0': ZeroDivisionError: division by zero"
+    kept = outputs(out / "03_bad.partial.ipynb")
+    assert kept[-1].ename == "ZeroDivisionError" and "first\n" in [output.get("text") for output in kept]
+    assert "ZeroDivisionError" in (out / "logs/03_bad.log").read_text() and not (out / "03_bad.ipynb").exists()
+    assert outputs(out / "04_stuck.partial.ipynb")[-1].text == "begun\n"
+    page = (out / "index.html").read_text()
+    assert "&#x27;1 / 0&#x27;" in page and '<a href="01_data.html">' in page
+
+    change(root / "notebooks/03_bad.ipynb", lambda node: node.cells[3].update(source="1 / 1"))
+    (root / "notebooks/04_stuck.ipynb").unlink()
+    os.utime(root / "helpers/a.py")  # touched, not changed
+    assert runner("--jobs", "2") == 0
+    ran = {name: entry["finished"] for name, entry in summary(out)["notebooks"].items()}
+    assert ran["01_data"] == entries["01_data"]["finished"] and ran["03_bad"] > entries["03_bad"]["finished"]
+    assert not (out / "03_bad.partial.ipynb").exists()
+
+    capsys.readouterr()
+    assert runner("--set", "seed=5", "--only", "2", "--dry-run") == 0
+    assert "run   02_rate: Params have changed" in capsys.readouterr().out
+    (root / "helpers/a.py").write_text("a = 2")
+    assert runner("--only", "01", "--dry-run") == 0
+    assert "run   01_data: Updated input files" in capsys.readouterr().out
+    (root / "helpers/a.py").write_text("a = 1")
+    assert runner("--force", "--only", "02", "--dry-run", "--", "--jobs", "1") == 0  # what follows "--" is the engine's
+    assert "run   02_rate: Forced execution" in capsys.readouterr().out
 
 
-def test_helper_sources_and_versions_are_part_of_the_fingerprint(tmp_path, monkeypatch):
-    (tmp_path / "models.py").write_text("a = 1")
-    first = planning.helpers_digest(tmp_path)
-    (tmp_path / "colab.py").write_text("installing computes nothing")
-    assert planning.helpers_digest(tmp_path) == first
-    (tmp_path / "models.py").write_text("a = 2")
-    second = planning.helpers_digest(tmp_path)
-    (tmp_path / "training").mkdir()
-    (tmp_path / "training/campaign.py").write_text("a = 3")
-    assert planning.helpers_digest(tmp_path) == second != first
-    (tmp_path / "training/fit.py").write_text("a = 3")
-    assert planning.helpers_digest(tmp_path) != second
-    assert {"python", "torch", "numpy"} <= set(planning.versions())
-
-
-def test_every_module_left_out_of_the_fingerprint_exists():
-    folder = fixtures.REPO / "helpers"
-    assert {path.stem for path in folder.rglob("*.py")} >= set(planning.NOT_COMPUTING)
-
-
-def test_an_output_that_was_deleted_is_made_again(runner):
-    runner()
-    (runner.out / "02_rate.ipynb").unlink()
-    runner()
-    assert names_run() == ["02_rate"]
-
-
-@pytest.mark.parametrize("damage", ["", "{", "[]", '{"notebooks": 3}', '{"notebooks": {"01_data": {"status": "ok"}}}'])
-def test_a_damaged_summary_is_as_good_as_none(runner, damage):
-    runner()
-    (runner.out / "summary.json").write_text(damage)
-    assert load_summary(runner.out) == {}
-    runner()
-    assert len(names_run()) == 4
-
-
-def test_dry_run_tells_the_plan_and_touches_nothing(runner, capsys):
-    assert runner("--only", "03", "--set", "epochs=2", "--dry-run") == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[:2] for line in lines[1:]] == [["01_data", "run"], ["03_train", "run"]]
-    assert "epochs=2" in lines[2] and "not run yet" in lines[2]
-    assert runner.surveys == [("auto", "auto", True)]
-    assert not (runner.root / "runs").exists() and names_run() == []
-
-
-def test_out_is_relative_to_the_callers_folder_and_made_if_missing(runner, monkeypatch):
-    monkeypatch.chdir(runner.root)
-    assert runner("--out", "some/{where}", "--only", "01") == 0
-    assert (runner.root / "some/{where}/01_data.ipynb").is_file()
-    assert json.loads((runner.root / "some/{where}/summary.json").read_text())["status"] == "ok"
-
-
-@pytest.mark.parametrize(("arguments", "seconds"), [([], 3600.0), (["--timeout", "90"], 90.0)])
-def test_the_time_limit_follows_the_profile_unless_given(runner, arguments, seconds):
-    runner("--only", "01", *arguments)
-    assert FakeExecution.log[0].timeout == seconds
-
-
-# --- how it ends
-
-
-def test_a_failure_skips_what_needs_it_and_the_rest_goes_on(runner, capsys):
-    assert runner(n03_train="failed") == 1
-    assert names_run() == ["01_data", "02_rate", "03_train"]
-    statuses = {name: entry["status"] for name, entry in summary(runner.out)["notebooks"].items()}
-    assert statuses == {"01_data": "ok", "02_rate": "ok", "03_train": "failed", "04_look": "skipped"}
-    assert "needs 03, which ended as failed" in capsys.readouterr().out
-    assert summary(runner.out)["status"] == "failed"
-    assert runner() == 0
-    assert names_run() == ["03_train", "04_look"]
-
-
-def test_a_skip_is_handed_on(runner):
-    assert runner(n01_data="timeout") == 1
-    assert names_run() == ["01_data"]
-    assert {entry["status"] for entry in summary(runner.out)["notebooks"].values()} == {"timeout", "skipped"}
-
-
-def test_jobs_run_side_by_side_but_never_more_and_never_before_their_needs(runner):
-    runner("--jobs", "2")
-    assert FakeExecution.most_at_once == 2
-    assert names_run()[0] == "01_data" and names_run().index("03_train") < names_run().index("04_look")
-    runner("--force")
-    assert FakeExecution.most_at_once == 1
-
-
-@pytest.mark.parametrize("profile, cores, most", [("smoke", 2, 2), ("smoke", 8, 4), ("smoke", 1, 1), ("quick", 8, 1)])
-def test_smoke_alone_takes_a_core_per_notebook_and_four_at_most(monkeypatch, profile, cores, most):
-    monkeypatch.setattr(planning, "cores", lambda: cores)
-    assert planning.side_by_side(profile) == most
-
-
-def test_table_index_and_summary_tell_what_ran(runner, capsys):
-    runner("--only", "01")
-    (runner.out / "logs").mkdir()
-    (runner.out / "logs/02_rate.log").touch()
-    runner("--only", "02", n02_rate="failed")
-    out = capsys.readouterr().out
-    assert "02_rate   failed     1.0      2/2" in out and "01_data   unchanged" in out
-    page = (runner.out / "index.html").read_text()
-    assert 'href="01_data.ipynb"' in page and 'href="logs/02_rate.log"' in page and 'href="logs/01' not in page
-    assert set(summary(runner.out)["notebooks"]) == {"01_data", "02_rate"}
-
-
-def test_the_page_escapes_what_notebooks_say(tmp_path):
-    entry = Result("01_a", "failed", note="<b>boom</b> & more").to_dict()
-    write_summary(tmp_path, {"01_a": entry}, "failed")
-    assert "&lt;b&gt;boom&lt;/b&gt; &amp; more" in (tmp_path / "index.html").read_text()
-
-
-class Screen(io.StringIO):
-    def isatty(self):
-        return True
-
-
-def test_a_terminal_has_one_line_rewritten_and_a_log_a_line_now_and_then(monkeypatch):
-    now, screen, log = [0.0], Screen(), io.StringIO()
-    monkeypatch.setattr("helpers.regenerate.batch.time", SimpleNamespace(monotonic=lambda: now[0]))
-    for stream in (screen, log):
-        display = Display(stream, quiet=30.0)
-        display.progress("one")
-        display.progress("two")
-        now[0] += 31
-        display.progress("three")
-        display.line("end")
-    assert screen.getvalue() == "".join(f"\r\x1b[2K{text}" for text in ("one", "two", "three", "end\n"))
-    assert log.getvalue() == "three\nend\n"
-
-
-def test_a_closed_terminal_stops_no_runner():
-    class Closed(Screen):
-        def write(self, text):
-            raise OSError(errno.EIO, "Input/output error")
-
-    display = Display(Closed())
-    display.progress("one")
-    display.line("end")
-
-
-def test_a_long_line_is_cut_to_the_terminal(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "20")
-    screen = Screen()
-    Display(screen).progress("x" * 50)
-    assert screen.getvalue().count("x") == 19
-
-
-def test_survey_resolves_in_another_process_and_explains_what_it_cannot():
-    found = planning.survey("auto", "shapes10")
-    assert found.profile in ("quick", "full") and found.dataset == "shapes10" and found.device and found.jobs == 1
-    side_by_side = planning.survey("smoke", "shapes10", jobs=99)
-    assert side_by_side.jobs == 99 and ("cpu" not in side_by_side.device or "1 thread" in side_by_side.device)
-    with pytest.raises(NotebookError, match="nonsense"):
-        planning.survey("smoke", "nonsense")
-
-
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_a_signal_is_noted_inside_the_block_and_means_what_it_did_afterwards(name):
-    before = signal.getsignal(getattr(signal, name))
-    with batch.until_signalled() as interruption:
-        assert not interruption.asked
-        os.kill(os.getpid(), getattr(signal, name))
-        assert interruption.asked
-    assert signal.getsignal(getattr(signal, name)) is before
-
-
-def test_a_signal_that_nohup_had_ignored_stays_ignored():
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        with batch.until_signalled() as interruption:
-            os.kill(os.getpid(), signal.SIGHUP)
-            assert not interruption.asked
-        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGHUP, before)
-
-
-def test_an_interruption_stops_what_runs_and_leaves_the_rest(runner, monkeypatch):
-    state = FakeExecution.state
-
-    def interrupting(self):  # as asked for by the live line: while something runs
-        if self.name == "03_train":
-            os.kill(os.getpid(), signal.SIGTERM)
-        return state(self)
-
-    runner("--only", "01")
-    monkeypatch.setattr(FakeExecution, "state", interrupting)
-    assert runner() == 130
-    assert names_run() == ["02_rate", "03_train"] and FakeExecution.running == 0
-    statuses = {name: entry["status"] for name, entry in summary(runner.out)["notebooks"].items()}
-    assert statuses == {"01_data": "ok", "02_rate": "ok", "03_train": "interrupted"}
-    assert summary(runner.out)["status"] == "interrupted"
-
-
-# --- the whole of it, with real kernels
-
-SCRIPT = """import sys
-from pathlib import Path
-from helpers.regenerate import cli, planning
-cli.survey = lambda *_: planning.Survey("smoke", "shapes10", "cpu")
-sys.exit(cli.main(sys.argv[2:], Path(sys.argv[1])))
-"""
 SLOW = """import os, time
 from pathlib import Path
-if not Path("quick").exists():
-    Path("pid").write_text(str(os.getpid()))
-    time.sleep(600)"""
+Path(f"{os.environ['MARK']}-kernel").write_text(str(os.getpid()))
+while not Path(f"{os.environ['MARK']}-go").exists():
+    time.sleep(0.1)"""
+SCRIPT = """import sys
+from pathlib import Path
+from helpers.regenerate import __main__ as front, request
+request.elsewhere = lambda *given: {found!r}
+sys.exit(front.main(sys.argv[2:], Path(sys.argv[1])))
+"""
 
 
-def start(root, *arguments):
-    """Start the real runner in a process of its own."""
-    command = [sys.executable, "-c", SCRIPT, str(root), *arguments]
-    environment = {name: value for name, value in fixtures.child_environment().items() if name != "RUNS_ROOT"}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+@pytest.fixture
+def started(tmp_path):
+    """A front with a notebook that waits; call it to start one, get it and the process of everything under it."""
+    write(tmp_path, n01_slow=notebook("print('begun')", SLOW))
+    variables = {**os.environ, "PYTHONPATH": str(REPO_ROOT), "MARK": str(tmp_path / "mark")}
+    command = [sys.executable, "-c", SCRIPT.format(found=FOUND | {"jobs": 1}), str(tmp_path)]
+
+    def call():
+        kernel = tmp_path / "mark-kernel"
+        kernel.unlink(missing_ok=True)
+        process = subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        wait_for(lambda: kernel.exists() and kernel.read_text())
+        family = psutil.Process(process.pid).children(recursive=True)
+        parts = {"front": psutil.Process(process.pid), "kernel": psutil.Process(int(kernel.read_text()))}
+        for part, word in (("engine", "snakemake"), ("job", "helpers.regenerate.job")):
+            parts[part] = next(one for one in family if word in one.cmdline())
+        return process, parts
+
+    call.command, call.variables = command, variables
+    call.out, call.go = Path(os.environ["RUNS_ROOT"]) / "notebooks", tmp_path / "mark-go"
+    return call
 
 
-def kernel_of(out):
-    """The pid that the slow notebook writes, once it is there."""
-    pid = out / "pid"
-    wait_for(lambda: pid.exists() and pid.read_text())
-    number = int(pid.read_text())
-    pid.unlink()
-    return number
+@pytest.mark.parametrize(
+    "victim, number",
+    [("front", "SIGINT"), ("front", "SIGTERM"), *((part, "SIGKILL") for part in ("front", "engine", "job", "kernel"))],
+)
+def test_whoever_is_stopped_or_killed_the_others_end_within_seconds_and_the_same_command_goes_on(
+    started, victim, number
+):
+    process, parts = started()
+    begun = time.monotonic()
+    parts[victim].send_signal(getattr(signal, number))
+    wait_for(lambda: all(gone(part.pid) for part in parts.values()), 60)
+    took = time.monotonic() - begun
+    said, _ = process.communicate(timeout=60)
+    assert took < 30, took  # five seconds on a machine of its own
+    expected = {"SIGINT": 130, "SIGTERM": 130}.get(number, -9 if victim == "front" else 1)
+    assert process.returncode == expected, said
+    assert not (started.out / "01_slow.ipynb").exists()
+    if victim != "job":  # which then could not write what it had
+        assert outputs(started.out / "01_slow.partial.ipynb")[0].text == "begun\n"
+    if victim != "front":
+        assert summary(started.out)["notebooks"]["01_slow"]["status"] in ("failed", "interrupted", "killed")
+    started.go.touch()
+    again = subprocess.run(started.command, env=started.variables, capture_output=True, text=True, timeout=300)
+    assert again.returncode == 0 and (started.out / "01_slow.ipynb").exists(), again.stdout + again.stderr
 
 
-def test_interrupted_killed_and_run_again(tmp_path):
-    write(tmp_path, n01_slow=notebook("print('begun')", SLOW), n02_after=notebook("1", needs=["01"]))
-    out = tmp_path / "runs/notebooks"
+# ---- trainings as jobs
 
-    runner = start(tmp_path)
-    kernel = kernel_of(out)
-    runner.send_signal(signal.SIGINT)
-    said, _ = runner.communicate(timeout=600)
-    assert runner.returncode == 130 and gone(kernel)
-    assert summary(out)["status"] == "interrupted"
-    assert summary(out)["notebooks"]["01_slow"]["status"] == "interrupted"
-    assert "in cell 4 of 4" in said and "02_after  not started" in said
-    assert "begun" in (out / "01_slow.ipynb").read_text()
 
-    before = {path: path.read_bytes() for path in out.glob("*.*") if path.is_file()}
-    runner = start(tmp_path)
-    kernel = kernel_of(out)
-    runner.kill()
-    runner.communicate()
-    wait_for(lambda: gone(kernel))
-    assert {path: path.read_bytes() for path in out.glob("*.*") if path.is_file()} == before  # nothing half-written
+def test_notebooks_wait_for_their_trainings_which_are_jobs_of_their_own(tmp_path, own_runs, capsys):
+    settings = fixtures.PARAMETERS + '\nrecipe = "davidnet-onecycle"\noverrides = {}'
+    write(tmp_path, n05_train=notebook("print(overrides)", parameters=settings, trains=True))
+    arguments = ["--profile", "smoke", "--dataset", "shapes10", "--set", 'overrides={"epochs": 1, "peak": 0.5}']
+    assert front.main(arguments, tmp_path) == 0
+    place = "shapes10/smoke/davidnet-onecycle+epochs=1+peak=0.5/seed-0"
+    record = training.Run(own_runs / place).record()
+    assert record["recipe"]["epochs"] == 1
+    said = capsys.readouterr().out
+    assert f"{place}     trained" in said.replace("\n", " ") or place in said
+    (own_runs / place / "record.json").unlink()  # as if it had been killed before the end
+    stamp = (own_runs / place / "checkpoint.pt").stat().st_mtime
+    assert front.main([*arguments, "--dry-run"], tmp_path) == 0
+    told = capsys.readouterr().out
+    assert (
+        f"run   {place}: Missing output files" in told and "run   05_train: Input files updated by another job" in told
+    )
+    assert (
+        front.main(["--train", "davidnet-onecycle", "--set", "epochs=1", "--set", "peak=0.5", *arguments[:4]], tmp_path)
+        == 0
+    )
+    assert training.Run(own_runs / place).record()["test_accuracy"] == record["test_accuracy"]
+    assert (own_runs / place / "checkpoint.pt").stat().st_mtime == stamp  # nothing was trained anew
 
-    (out / "quick").touch()
-    runner = start(tmp_path, "--jobs", "2")
-    said, _ = runner.communicate(timeout=600)
-    assert runner.returncode == 0, said
-    assert [summary(out)["notebooks"][name]["status"] for name in ("01_slow", "02_after")] == ["ok", "ok"]
-    assert (out / "01_slow.html").is_file() and not (out / ".work").exists()
-    runner = start(tmp_path)
-    said, _ = runner.communicate(timeout=600)
-    assert runner.returncode == 0 and said.count("unchanged") == 2
+
+def test_a_training_that_fails_keeps_its_checkpoint_and_stops_no_other(tmp_path, own_runs, capsys):
+    write(tmp_path, n01_a=notebook("1"))
+    short = ["--profile", "smoke", "--dataset", "shapes10", "--set", "epochs=1", "--set", "peak=0.5"]
+    place = own_runs / "shapes10/smoke/davidnet-onecycle+epochs=1+peak=0.5"
+    assert front.main(["--train", "davidnet-onecycle", *short], tmp_path) == 0
+    (place / "seed-0/record.json").unlink()
+    kept = (place / "seed-0/checkpoint.pt").read_bytes()
+    (place / "seed-0/checkpoint.pt").write_bytes(kept[:1000])
+    assert front.main(["--train", "davidnet-onecycle", "--seeds", "0", "1", *short], tmp_path) == 1
+    assert (place / "seed-0/checkpoint.pt").read_bytes() == kept[:1000] and (place / "seed-1/record.json").exists()
+    assert "checkpoint.pt cannot be read" in next((own_runs / "logs").glob("*seed-0.log")).read_text()

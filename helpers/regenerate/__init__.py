@@ -3,5 +3,5 @@
 import sys
 
 # jsonschema, which nbformat loads, would check addresses with it if it could; no notebook's schema has any, and
-# building its grammar takes a second in the runner and in every notebook's process
+# building its grammar takes a second in every process
 sys.modules.setdefault("rfc3987_syntax", None)
