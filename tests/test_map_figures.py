@@ -1,6 +1,7 @@
 """Figures of maps and of lines: the pixels, lines, bands and texts that they show."""
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -9,7 +10,6 @@ from hypothesis import strategies as st
 from matplotlib.text import Text
 
 from helpers import figures
-from helpers.figures import pictures
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)
 MAPS = np.random.default_rng(1).random((4, 8, 8))
@@ -46,10 +46,10 @@ def test_overlays_of_a_batch_are_those_of_its_images_and_a_map_of_zeros_is_one_c
 
 
 @pytest.mark.parametrize(
-    "images, maps", [(IMAGES / 255, MAPS), (IMAGES, MAPS[:2]), (IMAGES, 2 * MAPS), (IMAGES, MAPS * np.nan)]
+    "images, maps", [(IMAGES[..., 0], MAPS), (IMAGES, MAPS[:2]), (IMAGES, 2 * MAPS), (IMAGES, MAPS * np.nan)]
 )
 def test_overlay_names_what_does_not_fit(images, maps):
-    with pytest.raises(ValueError, match=r"need images uint8 \(…, H, W, 3\) and maps \(…, H, W\) in \[0, 1\], not"):
+    with pytest.raises(ValueError, match=r"need images \(…, H, W, 3\) and maps \(…, H, W\) in \[0, 1\], not"):
         figures.overlay(images, maps)
 
 
@@ -58,13 +58,15 @@ def test_grey_by_hand():
     assert figures.grey(image).tolist() == [[[255] * 3, [76] * 3, [82] * 3]]  # .587 · 100 + .114 · 200 = 81.5
 
 
-def test_rows_of_maps(ax):
+def test_rows_of_maps():
     images, maps = IMAGES[:2] // 128 * 128, np.rint(3 * MAPS) / 3  # few colours, which no page has to save
     stages = {"prep": torch.from_numpy(maps[:2]), "layer1": maps[2:]}
-    figures.plot_maps(images, stages, ["cat", "dog"], "Stages", ax)
+    ax = figures.plot_maps(images, stages, ["cat", "dog"], "Stages")
     rows = np.stack([images, *(figures.overlay(figures.grey(images), found) for found in stages.values())], axis=1)
-    assert np.array_equal(ax.images[0].get_array(), pictures.mosaic(rows))
+    same = figures.plot_rows(rows, ["", ""])
+    assert np.array_equal(ax.images[0].get_array(), same.images[0].get_array())
     assert {text.get_text() for text in ax.findobj(Text)} >= {"image", "prep", "layer1", "cat", "dog", "Stages"}
+    plt.close("all")
 
 
 # ---- lines
