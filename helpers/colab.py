@@ -9,7 +9,6 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -59,12 +58,9 @@ def _version(name: str) -> str:
 
 def install(requirements: list[str]) -> None:
     """Install requirements with pip, which may not move torch, torchvision or numpy to another version."""
-    pins = "".join(f"{name}=={_version(name)}\n" for name in PRESENT if _version(name))
-    with tempfile.TemporaryDirectory() as folder:
-        constraints = Path(folder, "constraints.txt")
-        constraints.write_text(pins, encoding="utf-8")
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--constraint", str(constraints), *requirements]
-        done = subprocess.run(command, capture_output=True, text=True)
+    present = [f"{name}=={_version(name)}" for name in PRESENT if _version(name)]
+    command = [sys.executable, "-m", "pip", "install", "--quiet", *present, *requirements]
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"pip could not install {', '.join(requirements)}:\n{done.stderr.strip()[-2000:]}")
     importlib.invalidate_caches()

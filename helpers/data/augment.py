@@ -21,20 +21,22 @@ from helpers.files import choice, number
 SIDE = 32  # pixels, of every image
 REFLECT = cv2.BORDER_REFLECT_101
 CHOICES = {"border": {"reflect": REFLECT, "constant": cv2.BORDER_CONSTANT}, "fill": ("mean", "black")}
-LIMITS = {"p": (0, 1), "limit": (0,), "padding": (0,), "size": (1, SIDE), "holes": (1,)}  # lowest, highest value
-WHOLE = ("padding", "size", "holes")
+LIMITS = {"p": (0, 1), "padding": (0,), "size": (1, SIDE), "holes": (1,)}  # lowest, highest; all but p are whole
 
 
 @dataclass(frozen=True)
 class Transform:
-    """What all transforms are; `p` is the probability with which one happens to an image."""
+    """What all transforms are; `p` is the probability with which one happens to an image.
+
+    Checked here is what a loader would take for something else; albumentations checks the rest.
+    """
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if name in CHOICES:
                 choice(name, value, CHOICES[name])
-            else:
-                number(name, value, *LIMITS[name], whole=name in WHOLE)
+            elif name in LIMITS:
+                number(name, value, *LIMITS[name], whole=name != "p")
 
 
 @dataclass(frozen=True)
@@ -73,10 +75,6 @@ class GridDistortion(Transform):
 
     limit: float = 0.3
     p: float = 0.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        number("limit", self.limit, 0, 1)
 
 
 @dataclass(frozen=True)

@@ -93,8 +93,7 @@ class DeviceLoader(_Loader):
     def __post_init__(self) -> None:
         others = [type(transform).__name__ for transform in self.transforms if not isinstance(transform, COVERED)]
         if others:
-            can = ", ".join(kind.__name__ for kind in COVERED)
-            raise ValueError(f"the device cannot do {', '.join(others)}, only {can}; choose the loader albumentations")
+            raise ValueError(f"the device cannot do {', '.join(others)}; choose the loader albumentations")
         self.images = torch.tensor(self.split.images).to(self.device)
         self.labels = torch.tensor(self.split.labels).to(self.device)
         self.fill = torch.tensor(augment.pixel(self.mean), dtype=torch.uint8, device=self.device)
@@ -165,19 +164,11 @@ def cut_out(images: torch.Tensor, corners: torch.Tensor, size: int, fill: torch.
 
 
 def choose_path(transforms: Transforms, compute: Compute) -> str:
-    """Which of PATHS makes the batches: what `compute` asks for, else the device's on a GPU where it covers all."""
+    """Who makes the batches, one of PATHS: as `compute` asks, else the device on a GPU, where it covers all."""
     covered = all(isinstance(transform, COVERED) for transform in transforms)
-    return compute.loader or ("device" if covered and compute.device != "cpu" else "albumentations")
-
-
-def make_loader(
-    path: str, split: Images, transforms: Transforms, mean: Channels, batch_size: int, seed: int, compute: Compute
-) -> TrainLoader | DeviceLoader:
-    """The loader of a path, one of PATHS; the device's covers the transforms in COVERED alone."""
+    path = compute.loader or ("device" if covered and compute.device != "cpu" else "albumentations")
     choice("loader", path, PATHS)
-    if path == "device":
-        return DeviceLoader(split, transforms, mean, batch_size, seed, compute.device)
-    return TrainLoader(split, transforms, mean, batch_size, seed, devices.default_workers(compute))
+    return path
 
 
 class Normalize:

@@ -28,9 +28,6 @@ Score = Callable[[torch.Tensor], np.ndarray]  # of normalised images (N, 3, H, W
 BATCH = 250  # images that go through a net at once
 
 
-# ---- maps to compare with
-
-
 def centre_prior(count: int, height: int, width: int) -> np.ndarray:
     """The map of a photographer: highest at the image's centre, falling with the distance to 0 in its corner pixels.
 
@@ -49,9 +46,6 @@ def random_maps(count: int, height: int, width: int, cells: int | None = None, s
     shape = (height, width) if cells is None else (cells, cells)
     drawn = torch.from_numpy(np.random.default_rng((seed, 1)).random((count, *shape)))
     return enlarge(drawn, (height, width)).numpy()
-
-
-# ---- deletion and insertion
 
 
 def deletion(
@@ -98,9 +92,6 @@ def probabilities(model: nn.Module, images: torch.Tensor, compute: Compute | Non
     return torch.cat(found).double().numpy()
 
 
-# ---- masks
-
-
 def pointing_hits(maps: Array, masks: Array) -> np.ndarray:
     """(N,) in [0, 1]: 1 where the map's largest value lies on the object; of several largest, the share that does.
 
@@ -119,9 +110,6 @@ def energy_inside(maps: Array, masks: Array) -> np.ndarray:
     maps, masks = _maps_and_masks(maps, masks)
     maps = np.where(maps.any((1, 2), keepdims=True), maps, 1.0)
     return (maps * masks).sum((1, 2)) / maps.sum((1, 2))
-
-
-# ---- randomised nets
 
 
 def randomisation(
@@ -169,9 +157,6 @@ def spearman(first: Array, second: Array) -> np.ndarray:
     a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
     size = np.sqrt((a * a).sum(1) * (b * b).sum(1))
     return np.divide((a * b).sum(1), size, out=np.zeros(len(a)), where=size > 0)
-
-
-# ---- parts
 
 
 def as_array(values: Array) -> np.ndarray:
