@@ -69,11 +69,8 @@ def install(requirements: list[str]) -> None:
 def repository(root: Path = REPO_ROOT) -> str:
     """The repository's owner/name, which stands in pyproject.toml and nowhere else by hand."""
     with (root / "pyproject.toml").open("rb") as file:
-        urls = tomllib.load(file).get("project", {}).get("urls", {})
-    found = re.fullmatch(r"https://github\.com/([^/]+/[^/]+?)(\.git)?/?", urls.get("Repository", ""))
-    if not found:
-        raise ValueError('pyproject.toml has no [project.urls] Repository = "https://github.com/owner/name"')
-    return found[1]
+        address = tomllib.load(file)["project"]["urls"]["Repository"]
+    return address.removeprefix("https://github.com/").rstrip("/").removesuffix(".git")
 
 
 def stamp(repo: str, root: Path = REPO_ROOT) -> list[Path]:

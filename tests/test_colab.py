@@ -101,12 +101,6 @@ def test_command_line_lists_what_changed(tree, capsys):
     assert capsys.readouterr().out.splitlines() == ["README.md", "pyproject.toml", "notebooks/01_a.ipynb"]
 
 
-def test_a_project_without_a_repository_is_named(tmp_path):
-    (tmp_path / "pyproject.toml").write_text("[project]\n")
-    with pytest.raises(ValueError, match=r"\[project.urls\] Repository"):
-        repository(tmp_path)
-
-
 # --- set-up in Colab
 
 REQUIREMENTS = """# Lower bounds; "all" means every notebook.

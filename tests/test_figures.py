@@ -268,7 +268,7 @@ def test_square_maps_are_drawn_as_squares(measured, above, caplog):
     figure, axes = plt.subplots(2, 1, figsize=(9, 7), sharex=True) if above else (None, [None])
     ax = nets.plot_net(measured[1], np.zeros((32, 32, 3), np.uint8), axes[0])
     if above:
-        nets.plot_costs(measured[1], "parameters", axes[1])
+        axes[1].bar(range(1, 9), [block.parameters for block in measured[1]])
     ax.figure.canvas.draw()
     maps = [image for image in ax.images if image.get_array().shape[0] == image.get_array().shape[1]]
     corners = [ax.transData.transform(np.reshape(image.get_extent(), (2, 2)).T) for image in maps]
@@ -287,23 +287,3 @@ def test_the_drawing_shows_the_measured_maps(measured, ax):
     prep = measured[1][0].output
     drawn = [np.asarray(image.get_array()) for image in ax.images if image.get_array().shape == (32, 32)]
     assert drawn and all(any(np.array_equal(sheet, channel) for channel in prep) for sheet in drawn)
-
-
-@pytest.mark.parametrize("quantity, title", [("parameters", "Parameters: "), ("multiply_adds", "Multiply-adds: ")])
-def test_costs_as_bars(measured, ax, quantity, title):
-    blocks = measured[1]
-    nets.plot_costs(blocks, quantity, ax)
-    values = [getattr(block, quantity) for block in blocks]
-    assert [bar.get_height() for bar in ax.patches] == values
-    assert [bar.get_x() + bar.get_width() / 2 for bar in ax.patches] == pytest.approx(range(1, 9)), "below their block"
-    assert ax.get_title("left") == title + nets.short(sum(values)) + " in all"
-    assert texts(ax)[6] == "0\n0%", "pooling costs nothing"
-    assert texts(ax)[5].startswith(nets.short(values[5]) + "\n")
-
-
-@pytest.mark.parametrize(
-    "count, text",
-    [(0, "0"), (330, "330"), (1_856, "1.86 k"), (73_984, "74 k"), (295_424, "295 k"), (75_497_472, "75.5 M")],
-)
-def test_counts_in_three_digits(count, text):
-    assert nets.short(count) == text

@@ -132,15 +132,10 @@ def test_heading_stands_above_the_titles():
 
 
 @pytest.mark.parametrize(
-    "images, found",
-    [
-        (np.zeros((2, 3, 8, 8)), r"\(2, 3, 8, 8\) float64"),
-        (np.linspace(-1.9, 2.1, 48).reshape(1, 4, 4, 3), r"\(1, 4, 4, 3\) float64; undo the normalisation"),
-        (np.full((1, 4, 4, 3), np.nan), r"\(1, 4, 4, 3\) float64"),
-    ],
+    "images", [np.zeros((2, 3, 8, 8)), np.linspace(-1.9, 2.1, 48).reshape(1, 4, 4, 3), np.full((1, 4, 4, 3), np.nan)]
 )
-def test_images_must_be_pixels(images, found):
-    with pytest.raises(ValueError, match=rf"need images \(…, H, W, 3\), uint8 or float in \[0, 1\], not {found}"):
+def test_images_must_be_pixels(images):
+    with pytest.raises(ValueError, match=r"float64 \(.*need images \(N, H, W, 3\).*undo the normalisation"):
         pictures.plot_images(images)
 
 

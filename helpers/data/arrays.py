@@ -11,7 +11,6 @@ from tqdm import tqdm
 from helpers.data import cifar10, shapes10
 from helpers.files import choice
 
-NAMES = ("cifar10", "shapes10", "auto")
 SPLIT_SEED = 45_000  # fixed, so that every recipe holds out the same images
 
 
@@ -63,7 +62,7 @@ def load(name: str = "auto", n_train: int | None = None, n_test: int | None = No
     Raises:
         DatasetError: CIFAR-10 is missing or damaged; under "auto", damaged, or not in the folder named.
     """
-    choice("data set", name, NAMES)
+    choice("data set", name, ("cifar10", "shapes10", "auto"))
     given = os.environ.get("CIFAR10_ROOT")
     folder = Path(given).expanduser().absolute() if given else None
     if name == "cifar10" or (name == "auto" and _obtainable(folder)):

@@ -21,15 +21,12 @@ from helpers.files import choice, number
 SIDE = 32  # pixels, of every image
 REFLECT = cv2.BORDER_REFLECT_101
 CHOICES = {"border": {"reflect": REFLECT, "constant": cv2.BORDER_CONSTANT}, "fill": ("mean", "black")}
-LIMITS = {"p": (0, 1), "padding": (0,), "size": (1, SIDE), "holes": (1,)}  # lowest, highest; all but p are whole
+LIMITS = {"p": (0, 1), "padding": (0, SIDE - 1), "size": (1, SIDE), "holes": (1,)}  # lowest, highest; whole but for p
 
 
 @dataclass(frozen=True)
 class Transform:
-    """What all transforms are; `p` is the probability with which one happens to an image.
-
-    Checked here is what a loader would take for something else; albumentations checks the rest.
-    """
+    """What all transforms are; values that albumentations would take for something else are refused."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -51,7 +48,7 @@ class PadCrop(Transform):
 class Flip(Transform):
     """Mirror left and right."""
 
-    p: float = 0.5
+    p: float = 0.5  # the probability that it happens to an image
 
 
 @dataclass(frozen=True)

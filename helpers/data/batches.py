@@ -145,8 +145,7 @@ def apply(transform: Transform, images: torch.Tensor, drawn: torch.Tensor, mean:
 def crop(images: torch.Tensor, offsets: torch.Tensor, padding: int, border: str) -> torch.Tensor:
     """Pad every side, then cut a window as large as before, at `offsets` (B, 2) from the padded top and left."""
     places = offsets[:, :, None] - padding + torch.arange(SIDE, device=images.device)  # (B, 2, 32), may lie outside
-    period = 2 * (SIDE - 1)
-    mirrored = SIDE - 1 - (places.remainder(period) - (SIDE - 1)).abs()  # …2 1 0 1 2… 30 31 30…, the edge not repeated
+    mirrored = SIDE - 1 - (SIDE - 1 - places.abs()).abs()  # …2 1 0 1 2… 30 31 30…, the edge is not repeated
     rows, columns = mirrored[:, 0, :, None], mirrored[:, 1, None, :]
     cut = images[torch.arange(len(images), device=images.device)[:, None, None], rows, columns]
     if border == "reflect":

@@ -4,7 +4,6 @@
 """
 
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -36,10 +35,7 @@ DASHES = ("-", "--", "-.", (0, (6, 1, 1, 1, 1, 1)), "-", "--", "-.")  # dotted l
 
 
 def plot_lines(lines: Mapping[str, Sequence[Sequence[float]]], ax: Axes | None = None) -> Axes:
-    """Draw a line of each (x, y), or of each (x, y, low, high) with a band around it; the legend names them.
-
-    They are told apart by colour, by dash and by marker.
-    """
+    """Draw a line of each (x, y), or of each (x, y, low, high) with a band; colour, dash and marker tell them apart."""
     ax = ax or plt.subplots()[1]
     ax.set_prop_cycle(cycler(color=style.CYCLE) + cycler(linestyle=DASHES) + cycler(marker="osD^vP*"))
     for name, (x, y, *band) in lines.items():
@@ -73,7 +69,7 @@ def plot_curves(history: Sequence[Mapping[str, Any]], quantity: str, about: str,
 
 
 def plot_rate(recorded: np.ndarray, steps_per_epoch: int, about: str, ax: Axes | None = None) -> Axes:
-    """The learning rate of every step, (steps,), with its peak; the first step lies at epoch 0."""
+    """The learning rate of every step, (steps,), and its peak; the first step lies at epoch 0."""
     ax = ax or plt.subplots()[1]
     epochs, peak = np.arange(len(recorded)) / steps_per_epoch, int(np.argmax(recorded))
     ax.plot(epochs, recorded, color=style.BLACK, label="recorded")
@@ -157,7 +153,7 @@ def plot_grid(found: Accuracies, title: str, ax: Axes | None = None) -> Axes:
     cells["usual"] = np.isclose(cells.max_lr, 100 * cells.min_lr)
     for (scale, ours), colour in zip(sorted(cells.groupby("logit_scale"), reverse=True), (style.BLUE, style.ORANGE)):
         line = ours[ours.usual & (ours.seed == 0) & (ours.accuracy > 0)].sort_values("max_lr")
-        name = "logits as they are" if scale == 1 else f"logits × {Fraction(scale)}"
+        name = "logits as they are" if scale == 1 else f"logits × 1/{1 / scale:g}"
         ax.plot(line.max_lr, line.accuracy, color=colour, label=name)
         for cell in ours.itertuples():
             if cell.accuracy:

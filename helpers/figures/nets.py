@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import EngFormatter
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -64,27 +63,6 @@ def plot_net(blocks: Sequence[Block], image: np.ndarray, ax: Axes | None = None)
     ax.set(xlim=(-0.55, len(blocks) + 0.55), ylim=(-1.75, 0.85))
     ax.set_axis_off()
     return ax
-
-
-def plot_costs(blocks: Sequence[Block], quantity: str, ax: Axes | None = None) -> Axes:
-    """Bars that stand below the blocks of `plot_net`: a `quantity` of each, "parameters" or "multiply_adds"."""
-    ax = ax or plt.subplots(figsize=(style.WIDTH, 1.8))[1]
-    values = np.array([getattr(block, quantity) for block in blocks])
-    colour = {"parameters": style.BLUE, "multiply_adds": style.ORANGE}[quantity]
-    bars = ax.bar(range(1, len(blocks) + 1), values, color=colour, width=0.7)
-    ax.bar_label(bars, [f"{short(value)}\n{value / values.sum():.0%}" for value in values], padding=2, fontsize=9)
-    ax.set_xticks(range(1, len(blocks) + 1), [block.name for block in blocks])
-    ax.margins(y=0.5)
-    ax.grid(False)
-    ax.yaxis.set_visible(False)  # every bar has its value on top
-    ax.spines["left"].set_visible(False)
-    ax.set(title=f"{quantity.replace('_', '-').capitalize()}: {short(values.sum())} in all")
-    return ax
-
-
-def short(count: float) -> str:
-    """A count in three digits: 75497472 → "75.5 M", 1856 → "1.86 k"."""
-    return EngFormatter()(float(f"{count:.3g}"))
 
 
 def _blocks(model: nn.Sequential) -> Iterator[tuple[str, nn.Module]]:

@@ -76,9 +76,8 @@ def overlay(images: np.ndarray, maps: Array, opacity: float = 0.55) -> np.ndarra
     0 takes the first colour, 1 the last. At an opacity of 0 the image alone is seen, at 1 the map alone.
     """
     maps = as_array(maps).astype(np.float64)
-    if images.shape != (*maps.shape, 3) or not (maps.min() >= 0 and maps.max() <= 1):
-        found = f"{images.shape}, and maps {maps.shape} from {maps.min():.3g} to {maps.max():.3g}"
-        raise ValueError(f"need images (…, H, W, 3) and maps (…, H, W) in [0, 1], not {found}")
+    if not (maps.min() >= 0 and maps.max() <= 1):
+        raise ValueError(f"maps must lie in [0, 1], not from {maps.min():.3g} to {maps.max():.3g}")
     colours = 255 * mpl.colormaps[COLOURS](maps)[..., :3]
     return np.rint((1 - opacity) * images + opacity * colours).astype(np.uint8)
 
@@ -109,6 +108,6 @@ def _pixels(images: np.ndarray) -> np.ndarray:
     """Images (N, H, W, 3) as uint8."""
     levels = images if images.dtype == np.uint8 else 255 * images
     if images.shape[3:] != (3,) or not images.size or not (levels.min() >= 0 and levels.max() <= 255):
-        found = f"{images.shape} {images.dtype}"
-        raise ValueError(f"need images (…, H, W, 3), uint8 or float in [0, 1], not {found}; undo the normalisation")
+        need = "images (N, H, W, 3), uint8 or float in [0, 1]; undo the normalisation"
+        raise ValueError(f"cannot draw {images.dtype} {images.shape}: need {need}")
     return np.rint(levels).astype(np.uint8)

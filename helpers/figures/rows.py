@@ -38,7 +38,14 @@ def plot_intervals(
     for name, value in baselines.items():
         label = None if name in rows else f"{name}: {style.percent(value)}"
         ax.axvline(value, color=style.GREY, linestyle="--", linewidth=1.2, zorder=1, label=label)
-    _frame(ax, rows, unit)
+    if unit == "points":
+        ax.axvline(0, color=style.BLACK, linewidth=1)
+    runs = [f", n = {len(values)}" if len(values) else "" if found else ", not run" for values, found in rows.values()]
+    ax.set_yticks(range(len(rows)), [name + told for name, told in zip(rows, runs)])
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.grid(axis="y", visible=False)
+    ax.margins(x=0.15)
+    ax.xaxis.set_major_formatter(TICKS[unit])
     above = bool(ax.get_legend_handles_labels()[1])
     if above:
         ax.legend(loc="lower left", bbox_to_anchor=(-0.01, 0.99), ncols=3, fontsize=10, borderaxespad=0.2)
@@ -59,18 +66,6 @@ def _draw_interval(ax: Axes, place: int, found: Interval, runs: int, colour: str
         ax.annotate(f"{found.value:{'.1%' if unit == '%' else '.3g'}}", (found.high, place), (8, 0), **spot)
     if runs > 1:
         ax.plot(found.value, place, "|", color=style.BLACK, markersize=18, markeredgewidth=2)
-
-
-def _frame(ax: Axes, rows: Rows, unit: str) -> None:
-    """The names of the rows with their numbers of runs, the unit of the values, and room for all that is shown."""
-    if unit == "points":
-        ax.axvline(0, color=style.BLACK, linewidth=1)
-    runs = [f", n = {len(values)}" if len(values) else "" if found else ", not run" for values, found in rows.values()]
-    ax.set_yticks(range(len(rows)), [name + told for name, told in zip(rows, runs)])
-    ax.set_ylim(len(rows) - 0.5, -0.5)
-    ax.grid(axis="y", visible=False)
-    ax.margins(x=0.15)
-    ax.xaxis.set_major_formatter(TICKS[unit])
 
 
 def plot_confusion(matrix: np.ndarray, classes: Sequence[str], about: str, ax: Axes | None = None) -> Axes:

@@ -114,23 +114,21 @@ def energy_inside(maps: Array, masks: Array) -> np.ndarray:
 
 def randomisation(
     cam: GradCAM, images: torch.Tensor, targets: Targets, stages: Sequence[str] | None = None, seed: int = 0
-) -> dict[str, dict[str, np.ndarray]]:
-    """How much the maps of `cam` are like those it draws for the same targets while the net forgets, stage by stage.
+) -> dict[str, np.ndarray]:
+    """How much the maps of `cam`, at its one layer, are like those it draws for the same targets while the net forgets.
 
-    For each layer there are rank correlations (n,), −1 to 1 and 0 where the later map is flat: after "nothing" was
-    randomised, after each of the stages of `cascade`, and at last with the trained net's map of "another image", as
-    maps are alike that have nothing to do with each other. Images whose trained map is flat are left out.
+    There are rank correlations (n,), −1 to 1 and 0 where the later map is flat: after "nothing" was randomised, after
+    each of the stages of `cascade`, and at last with the trained net's map of "another image", as maps are alike that
+    have nothing to do with each other. Images whose trained map is flat are left out.
     """
-    trained = cam(images, targets, upsample=False)
+    (layer,) = cam.layers
+    trained = cam(images, targets, upsample=False)[layer]
     later = {"nothing": trained}
     for stage, model in cascade(cam.model, stages, seed):
-        later[stage] = GradCAM(model, list(cam.layers), cam.method, cam.compute)(images, targets, upsample=False)
-    later["another image"] = {layer: maps.roll(1, 0) for layer, maps in trained.items()}
-    speaks = {layer: maps.amax((1, 2)) > maps.amin((1, 2)) for layer, maps in trained.items()}
-    return {
-        layer: {stage: spearman(maps[speaks[layer]], drawn[layer][speaks[layer]]) for stage, drawn in later.items()}
-        for layer, maps in trained.items()
-    }
+        later[stage] = GradCAM(model, layer, cam.method, cam.compute)(images, targets, upsample=False)[layer]
+    later["another image"] = trained.roll(1, 0)
+    speaks = trained.amax((1, 2)) > trained.amin((1, 2))
+    return {stage: spearman(trained[speaks], maps[speaks]) for stage, maps in later.items()}
 
 
 def cascade(model: nn.Module, stages: Sequence[str] | None = None, seed: int = 0) -> Iterator[tuple[str, nn.Module]]:
