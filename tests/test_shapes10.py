@@ -45,9 +45,9 @@ def test_every_ten_images_hold_each_class_once_in_changing_order(drawn):
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.sampled_from(["train", "test"]), st.integers(0, 12), st.integers(0, 12), st.integers(0, 2**31))
-def test_a_short_draw_begins_a_longer_one(split, short, more, seed):
-    for part, whole in zip(draw(split, short, seed), draw(split, short + more, seed)):
+@given(st.sampled_from(["train", "test"]), st.integers(0, 12), st.integers(0, 12))
+def test_a_short_draw_begins_a_longer_one(split, short, more):
+    for part, whole in zip(draw(split, short), draw(split, short + more)):
         assert np.array_equal(part, whole[:short])
 
 
@@ -59,9 +59,9 @@ def test_draws_never_change(drawn):
     assert np.allclose(masks[:5].sum(axis=(1, 2)), AREAS, atol=2)
 
 
-def test_splits_and_seeds_share_no_image(drawn):
-    others = np.concatenate([draw("test", 100)[0], draw("train", 100, seed=1)[0], drawn[0][:100]])
-    assert len(np.unique(others.reshape(300, -1), axis=0)) == 300
+def test_splits_share_no_image(drawn):
+    both = np.concatenate([draw("test", 100)[0], drawn[0][:100]])
+    assert len(np.unique(both.reshape(200, -1), axis=0)) == 200
 
 
 def test_drawing_leaves_numpys_generator_alone():

@@ -117,7 +117,7 @@ def _transfer(url: str, part: Path, patience: float) -> None:
     began, judged = time.monotonic(), False
     with _ask(url, part, patience) as response:
         span = re.match(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
-        start = int(span[1]) if span and part.exists() and int(span[1]) == part.stat().st_size else 0
+        start = int(span[1]) if span else 0
         total = int(span[2]) if span else int(response.headers.get("Content-Length", 0))
         bar = tqdm(desc=part.stem, initial=start, total=total or None, unit="B", unit_scale=True, file=sys.stdout)
         with bar, part.open("ab" if start else "wb") as file:
@@ -127,9 +127,8 @@ def _transfer(url: str, part: Path, patience: float) -> None:
                 if not judged and elapsed >= JUDGED:
                     judged, left = True, (total - file.tell()) * elapsed / (file.tell() - start)
                     if left > LONG:
-                        tqdm.write(
-                            f"The download needs {left / 60:.0f} more minutes. Instead, {OTHER_MIRROR} or {SHAPES}"
-                        )
+                        ways = f"{OTHER_MIRROR}; or {SHAPES}"
+                        tqdm.write(f"The download needs {left / 60:.0f} more minutes. Instead, you can {ways}")
             if file.tell() < total:
                 raise ConnectionError(f"broke off: {file.tell():,} of {total:,} bytes arrived")
 

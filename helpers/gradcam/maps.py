@@ -120,8 +120,6 @@ class GradCAM(contextlib.AbstractContextManager):
             for name, module in self.layers.items():
                 hooks.callback(module.register_forward_hook(partial(self._keep, name, outputs)).remove)
             logits = logits_of(self.model, images.clone() if images.is_inference() else images, self.compute)
-        if missed := [name for name in self.layers if name not in outputs]:
-            raise _without_map(self.model, missed[0])
         return logits, outputs
 
     def _keep(self, name: str, outputs: Maps, module: nn.Module, inputs: object, output: torch.Tensor) -> torch.Tensor:

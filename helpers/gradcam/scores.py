@@ -186,6 +186,5 @@ def _follow(
 def _maps_and_masks(maps: Array, masks: Array) -> tuple[np.ndarray, np.ndarray]:
     maps, masks = as_array(maps).astype(np.float64), as_array(masks)
     if masks.shape != maps.shape or masks.dtype != bool or maps.min() < 0:
-        found = f"maps {maps.shape} from {maps.min():.3g} on, and {masks.dtype} {masks.shape}"
-        raise ValueError(f"need maps of 0 or more and bool masks of one shape (N, H, W), not {found}")
+        raise ValueError(f"need maps ≥ 0 and bool masks (N, H, W), not {maps.shape} and {masks.dtype} {masks.shape}")
     return maps, masks
