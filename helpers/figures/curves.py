@@ -151,14 +151,15 @@ def plot_grid(found: Accuracies, title: str, ax: Axes | None = None) -> Axes:
     ax = ax or plt.subplots()[1]
     cells = pd.DataFrame([{**cell._asdict(), "seed": seed, "accuracy": value} for (cell, seed), value in found.items()])
     cells["usual"] = np.isclose(cells.max_lr, 100 * cells.min_lr)
-    for (scale, ours), colour in zip(sorted(cells.groupby("logit_scale"), reverse=True), (style.BLUE, style.ORANGE)):
+    looks = (style.BLUE, "o"), (style.ORANGE, "s")
+    for (scale, ours), (colour, marker) in zip(sorted(cells.groupby("logit_scale"), reverse=True), looks):
         line = ours[ours.usual & (ours.seed == 0) & (ours.accuracy > 0)].sort_values("max_lr")
         name = "logits as they are" if scale == 1 else f"logits × 1/{1 / scale:g}"
-        ax.plot(line.max_lr, line.accuracy, color=colour, label=name)
+        ax.plot(line.max_lr, line.accuracy, marker=marker, color=colour, label=name)
         for cell in ours.itertuples():
             if cell.accuracy:
                 fill = colour if cell.usual else "none"
-                ax.plot(cell.max_lr, cell.accuracy, "o", color=colour, markerfacecolor=fill)
+                ax.plot(cell.max_lr, cell.accuracy, marker, color=colour, markerfacecolor=fill)
             else:
                 ax.annotate("×", (cell.max_lr, 0.02), xycoords=("data", "axes fraction"), color=colour, ha="center")
     ticks = sorted(cells.max_lr.unique())

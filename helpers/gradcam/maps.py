@@ -135,12 +135,8 @@ class GradCAM(contextlib.AbstractContextManager):
 
 def stages(model: nn.Module) -> list[str]:
     """Names of a net's children with spatial output, in order, such as prep and layer1 to layer3 of DavidNet."""
-    names = []
-    for name, child in model.named_children():
-        if any(isinstance(module, nn.Flatten | nn.Linear) for module in child.modules()):
-            break
-        names.append(name)
-    return names
+    flat = nn.Flatten | nn.Linear
+    return [name for name, child in model.named_children() if not any(isinstance(m, flat) for m in child.modules())]
 
 
 def positive_share(raw: torch.Tensor) -> torch.Tensor:
