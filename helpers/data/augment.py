@@ -98,7 +98,7 @@ def from_list(values: Any) -> tuple[Transform, ...]:
         plain = [to_dict(value) if isinstance(value, Transform) else {**value} for value in values]
         return tuple(TRANSFORMS[settings.pop("transform")](**settings) for settings in plain)
     except (KeyError, TypeError):
-        kinds = ", ".join(f"{k}({', '.join(f.name for f in dataclasses.fields(v))})" for k, v in TRANSFORMS.items())
+        kinds = ", ".join(str(kind()) for kind in TRANSFORMS.values())
         example = '[{"transform": "Flip", "p": 0.5}]'
         raise ValueError(f"transforms must be a list such as {example}, of {kinds}; not {values!r}") from None
 
