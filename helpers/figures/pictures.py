@@ -66,26 +66,21 @@ def plot_maps(images: np.ndarray, maps: Mapping[str, Array], labels: Texts, head
 
     The maps are (N, H, W) in [0, 1], by the text above their column, such as those of every stage.
     """
-    columns = [images, *(overlay(grey(images), found) for found in maps.values())]
+    columns = [images, *(overlay(images, found) for found in maps.values())]
     return plot_rows(np.stack(columns, axis=1), labels, ["image", *maps], heading)
 
 
 def overlay(images: np.ndarray, maps: Array, opacity: float = 0.55) -> np.ndarray:
-    """Lay maps (…, H, W) in [0, 1] over images (…, H, W, 3) uint8; the result has the images' shape and type.
+    """Lay maps (…, H, W) in [0, 1] over images (…, H, W, 3) uint8 in grey, so that every colour belongs to the map.
 
     0 takes the first colour, 1 the last. At an opacity of 0 the image alone is seen, at 1 the map alone.
     """
     maps = as_array(maps).astype(np.float64)
     if not (maps.min() >= 0 and maps.max() <= 1):
         raise ValueError(f"maps must lie in [0, 1], not from {maps.min():.3g} to {maps.max():.3g}")
+    grey = np.rint(images @ np.array([0.299, 0.587, 0.114]))[..., None]  # ITU-R BT.601
     colours = 255 * mpl.colormaps[COLOURS](maps)[..., :3]
-    return np.rint((1 - opacity) * images + opacity * colours).astype(np.uint8)
-
-
-def grey(images: np.ndarray) -> np.ndarray:
-    """Images (…, H, W, 3) uint8 without their colours (ITU-R BT.601), so that those of a map over them stand out."""
-    levels = np.rint(np.asarray(images) @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
-    return np.repeat(levels[..., None], 3, axis=-1)
+    return np.rint((1 - opacity) * grey + opacity * colours).astype(np.uint8)
 
 
 def _draw(images: np.ndarray, corners: Sequence[tuple[int, int]], scale: int) -> Axes:
