@@ -52,7 +52,8 @@ def test_overlay_refuses_maps_that_are_not_in_zero_to_one(maps):
 
 def test_the_image_is_grey():
     image = np.array([[[255, 255, 255], [255, 0, 0], [0, 100, 200]]], np.uint8)
-    assert figures.overlay(image, np.ones((1, 3)), opacity=0).tolist() == [[[255] * 3, [76] * 3, [82] * 3]]  # .587 · 100 + .114 · 200 = 81.5
+    expected = [[[255] * 3, [76] * 3, [82] * 3]]  # .587 · 100 + .114 · 200 = 81.5
+    assert figures.overlay(image, np.ones((1, 3)), opacity=0).tolist() == expected
 
 
 def test_rows_of_maps():
