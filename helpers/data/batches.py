@@ -101,14 +101,12 @@ class DeviceLoader(_Loader):
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """Yield the epoch's batches, on the device."""
         count, rng = len(self.labels), np.random.default_rng((self.seed, epoch, 1))
-        order = self._send(self.order(epoch))
-        draws = [self._send(draw(transform, count, rng)) for transform in self.transforms]
-        for start in range(0, count, self.batch_size):
-            part = slice(start, start + self.batch_size)
-            images = self.images[order[part]]
-            for transform, drawn in zip(self.transforms, draws):
-                images = apply(transform, images, drawn[part], self.fill)
-            yield images, self.labels[order[part]]
+        draws = [self.order(epoch), *(draw(transform, count, rng) for transform in self.transforms)]
+        for chosen, *drawn in zip(*(self._send(values).split(self.batch_size) for values in draws)):
+            images = self.images[chosen]
+            for transform, part in zip(self.transforms, drawn):
+                images = apply(transform, images, part, self.fill)
+            yield images, self.labels[chosen]
 
     def _send(self, values: np.ndarray) -> torch.Tensor:
         tensor = torch.tensor(values)
@@ -187,6 +185,4 @@ class Normalize:
 
 def eval_batches(split: Images, batch_size: int = 1000) -> Iterator[Batch]:
     """Yield a split in its own order, unaugmented."""
-    for start in range(0, len(split), batch_size):
-        chosen = slice(start, start + batch_size)
-        yield torch.tensor(split.images[chosen]), torch.tensor(split.labels[chosen])
+    yield from zip(*(torch.tensor(array).split(batch_size) for array in (split.images, split.labels)))
