@@ -34,7 +34,7 @@ def plot_rows(
     lefts = column * (width + GAP) + (column // group * 4 * GAP if group else 0)
     beside = LETTER * max(len(line) for label in labels for line in label.split("\n"))
     scale = scale or max(1, (PAGE - beside) // (lefts[-1] + width))
-    ax = _draw(np.concatenate(rows), [*itertools.product(tops, lefts)], scale)
+    ax = _draw(np.concatenate(np.asarray(rows)), [*itertools.product(tops, lefts)], scale)
     ax.set_title(heading)
     ax.set_yticks(tops + (height - 1) / 2, labels, fontsize=TEXT)
     if heads:
@@ -78,14 +78,14 @@ def overlay(images: np.ndarray, maps: Array, opacity: float = 0.55) -> np.ndarra
     maps = as_array(maps).astype(np.float64)
     if not (maps.min() >= 0 and maps.max() <= 1):
         raise ValueError(f"maps must lie in [0, 1], not from {maps.min():.3g} to {maps.max():.3g}")
-    grey = np.rint(images @ np.array([0.299, 0.587, 0.114]))[..., None]  # ITU-R BT.601
+    grey = np.rint(np.asarray(images) @ np.array([0.299, 0.587, 0.114]))[..., None]  # ITU-R BT.601
     colours = 255 * mpl.colormaps[COLOURS](maps)[..., :3]
     return np.rint((1 - opacity) * grey + opacity * colours).astype(np.uint8)
 
 
 def _draw(images: np.ndarray, corners: Sequence[tuple[int, int]], scale: int) -> Axes:
     """Images (N, H, W, 3) on white, their upper left `corners` at (row, column); the figure has no room for texts."""
-    pixels, (height, width) = _pixels(images), images.shape[1:3]
+    pixels, (height, width) = _pixels(np.asarray(images)), images.shape[1:3]
     canvas = np.full((*np.max(corners, axis=0) + (height, width), 3), 255, np.uint8)
     for (top, left), image in zip(corners, pixels):
         canvas[top : top + height, left : left + width] = image
@@ -102,7 +102,7 @@ def _draw(images: np.ndarray, corners: Sequence[tuple[int, int]], scale: int) ->
 def _pixels(images: np.ndarray) -> np.ndarray:
     """Images (N, H, W, 3) as uint8."""
     levels = images if images.dtype == np.uint8 else 255 * images
-    if images.shape[3:] != (3,) or not images.size or not (levels.min() >= 0 and levels.max() <= 255):
+    if images.shape[3:] != (3,) or not (levels.min() >= 0 and levels.max() <= 255):
         need = "images (N, H, W, 3), uint8 or float in [0, 1]; undo the normalisation"
         raise ValueError(f"cannot draw {images.dtype} {images.shape}: need {need}")
     return np.rint(levels).astype(np.uint8)
