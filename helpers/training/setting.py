@@ -56,8 +56,10 @@ class Setting:
 
     def batches(self, split: Images) -> TrainLoader | DeviceLoader:
         """The run's shuffled, augmented batches of a split; `.epoch(k)` yields those of an epoch."""
-        recipe, mean = self.recipe, self.normalize.mean
-        return data.make_loader(self.loader, split, recipe.transforms, mean, recipe.batch_size, self.seed, self.compute)
+        common = split, self.recipe.transforms, self.normalize.mean, self.recipe.batch_size, self.seed
+        if self.loader == "device":
+            return DeviceLoader(*common, self.compute.device)
+        return TrainLoader(*common, devices.default_workers(self.compute))
 
     def splits(self) -> dict[str, Images]:
         """The images to train on and to measure: "train", "val" where the recipe holds some out, and "test"."""
