@@ -58,8 +58,6 @@ def share(hits: int, n: int) -> Interval:
 def mean(values: Sequence[float], unit: str = "%", comparisons: int = 1) -> Interval:
     """Mean of independent values with Student's interval; `comparisons` is how many verdicts stand side by side."""
     values = [float(value) for value in values]
-    if not values or not all(map(math.isfinite, values)):
-        raise ValueError(f"need one or more finite numbers, got {values}")
     n, value = len(values), fmean(values)
     if n == 1:
         return Interval(value, math.nan, math.nan, 1, unit=unit)
@@ -98,9 +96,6 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> tuple[Interval, float]:
     McNemar's test (1947) in its exact form: were both nets equally good, each image that only one got right would fall
     to either as a fair coin does. The interval is Clopper and Pearson's (1934) for the first net's share of these.
     """
-    if first.dtype != bool or second.dtype != bool or first.shape != second.shape or not first.size:
-        kinds = [f"{side.dtype} {side.shape}" for side in (first, second)]
-        raise ValueError(f"need right answers of both nets, bool (N,), not {' and '.join(kinds)}")
     won, lost, n = int((first & ~second).sum()), int((~first & second).sum()), first.size
     if not won + lost:
         return Interval(0.0, 0.0, 0.0, n, unit="points"), 1.0

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -53,13 +52,11 @@ def class_accuracy(matrix: np.ndarray, classes: Sequence[str]) -> dict[str, Inte
 
 def confused_pairs(matrix: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
     """Pairs of classes that were taken for each other, by their names, the most confused pair first."""
-    rows = []
-    for a, b in combinations(range(len(classes)), 2):
-        first, second = (a, b) if matrix[a, b] >= matrix[b, a] else (b, a)
-        counts = matrix[first, second], matrix[second, first], matrix[a, b] + matrix[b, a]
-        rows.append((classes[first], classes[second], *counts))
-    columns = ["one class", "the other", "first called second", "second called first", "together"]
-    pairs = pd.DataFrame(rows, columns=columns).query("together > 0")
+    a, b = np.triu_indices(len(classes), 1)
+    first, second = np.where(matrix[a, b] >= matrix[b, a], (a, b), (b, a))
+    names, there, back = np.array(list(classes)), matrix[first, second], matrix[second, first]
+    columns = {"one class": names[first], "the other": names[second], "first called second": there}
+    pairs = pd.DataFrame({**columns, "second called first": back, "together": there + back}).query("together > 0")
     pairs = pairs.sort_values("together", ascending=False, kind="stable", ignore_index=True)
     return pairs.set_index(pairs.index + 1)
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -55,9 +54,8 @@ def checked(path: Path, facts: Mapping[str, Any]) -> bytes:
     """The content of a file of weights, whole and as its facts describe it; else a WeightsError."""
     content = path.read_bytes() if path.is_file() else b""
     if hashlib.sha256(content).hexdigest() != facts["sha256"]:
-        state = f"has {len(content):,} bytes in place of {facts['bytes']:,}, or others" if content else "is missing"
-        command = f"git -C {shlex.quote(str(path.parent))} checkout -- {shlex.quote(path.name)}"
-        raise WeightsError(f"{path.name} {state}: its checksum is wrong; fetch it again with: {command}")
+        command = f"git -C {path.parent} checkout -- {path.name}"
+        raise WeightsError(f"{path.name} is missing or damaged: its checksum is wrong; fetch it again with: {command}")
     return content
 
 
