@@ -277,9 +277,8 @@ def edit_csv(path, change):
 
 
 def forget_answers(path):
-    known = archive.all_answers(path.parent, NONE)
-    known.pop(f"cifar10/{PLUS}/0")
-    path.write_bytes(answers.packed(archive.arrays_of(known)))
+    kept = {name: array for name, array in np.load(path).items() if not name.startswith(f"cifar10/{PLUS}/0")}
+    path.write_bytes(answers.packed(kept))
 
 
 def spoil_answers(path):

@@ -23,6 +23,7 @@ GRID = (  # columns of rate_grid.csv
     *("val_accuracy", "train_accuracy", "seconds", "device", "loader", "commit", "date"),
 )
 TEXTS = dict.fromkeys(("commit", "decides_on", "loader"), str)  # a commit may look like a number, the others be empty
+KINDS = ("predicted", "confidence")  # of arrays in predictions.npz; "cifar10/labels" are those of all runs
 Row = dict[str, Any]
 
 
@@ -96,9 +97,8 @@ def all_answers(images: Path | None = None, root: Path | None = None) -> dict[st
     """The answers of all full runs, by "cifar10/RECIPE/SEED", as the arrays of predictions.npz are named."""
     path = (images or IMAGES) / "predictions.npz"
     arrays = dict(np.load(path)) if path.is_file() else {}
-    names = [name.removesuffix("/predicted") for name in arrays if name.endswith("/predicted")]
-    kinds = ("/predicted", "/confidence")
-    found = {name: Answers(*(arrays[name + kind] for kind in kinds), arrays["cifar10/labels"]) for name in names}
+    names = {name.rpartition("/")[0] for name in arrays} - {"cifar10"}
+    found = {name: Answers(*(arrays[f"{name}/{kind}"] for kind in KINDS), arrays["cifar10/labels"]) for name in names}
     ours = {f"cifar10/{name}/{seed}": run.answers() for (name, seed), run in finished(root).items()}
     return found | {name: said for name, said in ours.items() if said is not None}
 
@@ -180,14 +180,9 @@ def data(images: Path, root: Path | None = None) -> dict[Path, bytes]:
         if len(table):
             found[images / name] = table.to_csv(index=False, lineterminator="\n").encode()
     if said := all_answers(images, root):
-        found[images / "predictions.npz"] = packed(arrays_of(said))
+        arrays = {f"{name}/{kind}": getattr(one, kind) for name, one in said.items() for kind in KINDS}
+        found[images / "predictions.npz"] = packed(arrays | {"cifar10/labels": next(iter(said.values())).labels})
     return {path: new for path, new in found.items() if not path.exists() or path.read_bytes() != new}
-
-
-def arrays_of(said: Mapping[str, Answers]) -> dict[str, np.ndarray]:
-    """Answers as the arrays of predictions.npz; all runs were asked about the same images."""
-    found = {f"{name}/{kind}": getattr(one, kind) for name, one in said.items() for kind in ("predicted", "confidence")}
-    return found | {"cifar10/labels": next(iter(said.values())).labels}
 
 
 def publish(folder: Path = IMAGES, root: Path | None = None) -> None:

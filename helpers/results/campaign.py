@@ -1,9 +1,8 @@
 """Train the runs that the published tables need, in order: python -m helpers.results.campaign SECONDS.
 
-What lies in the run store is taken up, what ends is published, and it may be killed and started again at any time. On a
-CPU one run is trained at a time, and goes on in the next call. On a GPU a minute of trial comes first, then as many are
-trained at a time as memory and cores bear, and only those that can end in time. Without seconds it shows how far every
-run has come.
+What lies in the run store is taken up, what ends is published, and it may be stopped and started again at any time. On
+a CPU one run is trained at a time. On a GPU every kind of run is tried first, then as many are trained side by side as
+memory and cores bear, and only those that can end in time. Without seconds it shows how far every run has come.
 """
 
 import argparse
@@ -16,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from subprocess import PIPE, Popen, TimeoutExpired
+from subprocess import Popen
 from typing import Any
 
 import torch
@@ -31,15 +30,14 @@ DAVIDNETS = ("davidnet-onecycle", "davidnet-onecycle-plus")
 ORDER = (
     *((name, 0) for name in DAVIDNETS),
     *((f"published-{name}", 0) for name in ("d", "b1", "e-step", "e-plateau", "a", "c", "b2")),
-    *((name, 0) for name in ("resnet18-plateau", "resnet18-onecycle")),
+    *(("resnet18-plateau", 0), ("resnet18-onecycle", 0)),
     *((name, seed) for seed in (1, 2) for name in DAVIDNETS),
 )
-TRIAL_SECONDS = 60
 START_SECONDS = 20  # of a training's process: libraries, data, nets
 CORES_EACH = 3  # of a training beside others: its own thread, and those that make its batches
 DONE, NO_RATES = "done", "waiting for its rate grid"
 Key = tuple[str, int]  # a recipe's name, overrides included, and a seed
-Pace = tuple[float, float]  # seconds of an epoch, its tests included, and bytes of device memory
+Kind = tuple[Any, ...]  # what decides a run's pace: net, loader and optimizer
 
 
 def states() -> dict[Key, str]:
@@ -71,61 +69,53 @@ def in_turn(on_gpu: bool) -> list[Key]:
     return sorted(waiting, key=lambda key: recipes.get(key[0]).net != "resnet18" if on_gpu else not epochs_done(key))
 
 
-def kind(key: Key) -> tuple[Any, ...]:
-    """What decides a run's pace: net, loader and optimizer; runs of one kind need one trial."""
+def kind(key: Key) -> Kind:
+    """That of a run; runs of one kind need one trial."""
     recipe = recipes.get(key[0])
     return recipe.net, recipe.batch_size, recipe.transforms, recipe.ema_epochs > 0
 
 
-def trial(name: str) -> Pace:
-    """Train a recipe for two epochs on a tenth of the images."""
-    whole, holdout = data.load("cifar10"), recipes.get(name).holdout
-    few = whole.subset(len(whole.train) // 10, len(whole.test) // 10)
-    recipe = recipes.get(name, {"epochs": 2, "holdout": holdout // 10})
+def trial(name: str) -> float:
+    """Seconds of a recipe's epoch, its tests included: trains two epochs on a tenth of the images."""
+    few = data.load("cifar10").subset(5_000, 1_000)
+    recipe = recipes.get(name, {"epochs": 2, "holdout": recipes.get(name).holdout // 10})
     with tempfile.TemporaryDirectory() as folder:
         fitted = training.fit(recipe, few, profile="full", root=Path(folder), hidden=True)
-    memory = torch.cuda.max_memory_reserved() if torch.cuda.is_available() else 0
-    return 10 * fitted.history[-1]["seconds"], memory
+    return 10 * fitted.history[-1]["seconds"]
 
 
-def trials(keys: Iterable[Key]) -> dict[tuple[Any, ...], Pace]:
-    """The pace of every kind among some runs, tried side by side; those that fail are named and left out."""
-    first, paces = {kind(key): key[0].partition("+")[0] for key in keys}, {}
-    asked = [sys.executable, "-m", "helpers.results.campaign", "--trial"]
-    processes = {one: Popen([*asked, name], stdout=PIPE) for one, name in first.items()}
-    end = time.monotonic() + TRIAL_SECONDS
-    for one, process in processes.items():
-        with contextlib.suppress(TimeoutExpired):
-            process.wait(max(0, end - time.monotonic()))
-        process.kill()  # where it has not ended
-        said = process.communicate()[0].splitlines()
-        if process.returncode:
-            print(f"{first[one]}: left out, its trial failed or took more than {TRIAL_SECONDS} s", flush=True)
-        else:
-            paces[one] = tuple(json.loads(said[-1]))
+def trials(keys: Iterable[Key]) -> dict[Kind, float]:
+    """The pace of every kind among some runs; those that fail are named and left out."""
+    paces = {}
+    for one, (name, _) in {kind(key): key for key in keys}.items():
+        try:
+            paces[one] = trial(name)
+        except Exception as error:
+            print(f"{name}: left out, its trial failed: {error}", flush=True)
+        torch.cuda.empty_cache()
     return paces
 
 
-def side_by_side(paces: Iterable[Pace]) -> int:
-    """How many trainings the device's memory and the cores bear at a time."""
+def side_by_side() -> int:
+    """How many trainings the cores bear at a time, and the device's memory, each with that of the largest trial."""
     if not torch.cuda.is_available():
         return 1
-    most = 1.2 * max((memory for _, memory in paces), default=0) + 600e6  # and what each process takes
+    most = 1.2 * torch.cuda.max_memory_reserved() + 600e6  # and what each process takes
     room = torch.cuda.get_device_properties(0).total_memory // most
     return int(max(1, min(devices.cores() // CORES_EACH, room)))
 
 
-def fits(key: Key, pace: Pace | None, at_a_time: int, end: float) -> bool:
+def fits(key: Key, pace: float | None, at_a_time: int, end: float) -> bool:
     """Whether a run can end in time even if the device is shared evenly; never one whose trial failed."""
     left = recipes.get(key[0]).epochs - epochs_done(key)
-    return pace is not None and time.monotonic() + START_SECONDS + left * pace[0] * at_a_time < end
+    return pace is not None and time.monotonic() + START_SECONDS + left * pace * at_a_time < end
 
 
 def train(end: float, out: Path) -> None:
     """Train what fits, one after another or side by side, until time is up or nothing is left; publish what ends."""
     on_gpu = devices.compute().device != "cpu"
     paces = trials(in_turn(on_gpu)) if on_gpu else {}
-    at_a_time = side_by_side(paces.values())
+    at_a_time = side_by_side() if on_gpu else 1
     under_way: dict[Key, Popen] = {}
     begun: set[Key] = set()
     try:
@@ -167,13 +157,13 @@ def start(key: Key, at_a_time: int) -> Popen:
 
 def note_end(key: Key, status: int) -> None:
     """Say how a run ended; of a cell that diverged this is the result, its rates are too high: diverged.json tells."""
-    (name, seed), recipe = key, recipes.get(key[0])
+    name, seed = key
     print(f"{name}, seed {seed}: {'diverged' if status == DIVERGED else f'exit status {status}' if status else DONE}")
     if status == DIVERGED and archive.is_cell(name):
-        made_by = {"device": devices.compute().describe(), **store.provenance()}
-        record = {"dataset": "cifar10", "profile": "full", "seed": seed, "recipe": recipe.to_dict(), **made_by}
-        folder = training.run_directory("cifar10", "full", *key).path
-        files.write_atomic(folder / "diverged.json", json.dumps(record, indent=2) + "\n")
+        record = {"dataset": "cifar10", "profile": "full", "seed": seed, "recipe": recipes.get(name).to_dict()}
+        record |= {"device": devices.compute().describe(), **store.provenance()}
+        path = training.run_directory("cifar10", "full", *key).path / "diverged.json"
+        files.write_atomic(path, json.dumps(record, indent=2) + "\n")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -181,11 +171,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m helpers.results.campaign", description=__doc__.splitlines()[0])
     parser.add_argument("seconds", type=float, nargs="?", default=0.0, help="how long to train; without: only show")
     parser.add_argument("--out", type=Path, default=archive.IMAGES, help="write results there, not into images/")
-    parser.add_argument("--trial", metavar="RECIPE", help="only show the seconds of its epoch, and bytes of memory")
     given = parser.parse_args(arguments)
-    if given.trial:
-        print(json.dumps(trial(given.trial)))
-        return
     with contextlib.suppress(KeyboardInterrupt):
         if given.seconds:
             train(time.monotonic() + given.seconds, given.out.resolve())

@@ -59,9 +59,7 @@ def mean(values: Sequence[float], unit: str = "%", comparisons: int = 1) -> Inte
     """Mean of independent values with Student's interval; `comparisons` is how many verdicts stand side by side."""
     values = [float(value) for value in values]
     n, value = len(values), fmean(values)
-    if n == 1:
-        return Interval(value, math.nan, math.nan, 1, unit=unit)
-    deviation = stdev(values)
+    deviation = stdev(values) if n > 1 else math.nan
     half = _edge(n - 1, comparisons) * deviation / math.sqrt(n)
     return Interval(value, value - half, value + half, n, deviation, unit)
 
@@ -72,12 +70,10 @@ def difference(first: Sequence[float], second: Sequence[float], paired: bool = F
         return mean([a - b for a, b in zip(first, second, strict=True)], "points", comparisons)
     a, b = mean(first), mean(second)
     gap, n = a.value - b.value, min(a.n, b.n)
-    if n < 2:
-        return Interval(gap, math.nan, math.nan, n, unit="points")
     parts = [side.deviation**2 / side.n for side in (a, b)]
-    if not any(parts):
+    if not any(parts):  # runs that agree
         return Interval(gap, gap, gap, n, unit="points")
-    freedom = sum(parts) ** 2 / sum(part**2 / (side.n - 1) for part, side in zip(parts, (a, b)))
+    freedom = sum(parts) ** 2 / sum(part**2 / max(1, side.n - 1) for part, side in zip(parts, (a, b)))
     half = _edge(freedom, comparisons) * math.sqrt(sum(parts))
     return Interval(gap, gap - half, gap + half, n, unit="points")
 
