@@ -1,12 +1,10 @@
 """Range tests of a recipe without a notebook: `python -m helpers.rates RECIPE --seeds 0 1 2`; each is kept on disk."""
 
 import argparse
-import dataclasses
 import sys
 
 from helpers import rates, recipes, training
 from helpers.data import DatasetError
-from helpers.rates import Sweep
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -16,15 +14,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--dataset", default="auto", help="cifar10, shapes10 or auto")
     parser.add_argument("--profile", default="auto", help="smoke, quick, full or auto")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    for field in dataclasses.fields(Sweep):
-        option, unset = "--" + field.name.replace("_", "-"), argparse.SUPPRESS
-        parser.add_argument(option, type=field.type, default=unset, help=f"of the sweep, as a rule {field.default}")
-    sweep = vars(parser.parse_args(arguments))
-    recipe, dataset, profile, seeds = (sweep.pop(name) for name in ("recipe", "dataset", "profile", "seeds"))
+    given = parser.parse_args(arguments)
     try:
-        sweep = Sweep(**{"steps": recipes.resolve_profile(profile).finder_steps} | sweep)
-        for seed in seeds:
-            curve = rates.of_recipe(recipe, dataset, profile=profile, seed=seed, sweep=sweep)
+        for seed in given.seeds:
+            curve = rates.of_recipe(given.recipe, given.dataset, profile=given.profile, seed=seed)
             found = rates.suggest(curve)
             told = [f"{name} {rate:.3g}" for name, rate in found.rates().items()]
             print(curve.about, *told, *found.problems, sep="  ")

@@ -11,6 +11,13 @@ LOST = 0.5  # share of the fall that is lost again where the loss counts as expl
 FAR = 1.5  # times the loss of the beginning, above which a net counts as another one afterwards
 LEARNT = 0.03  # gain of accuracy below which the net has learnt nothing
 NAMES = ("steepest", "valley", "minimum", "divergence")
+# what may be wrong with a curve, and what to do
+TOO_SHORT = f"the curve is too short: take {FEWEST} steps or more"
+EXPLODES = "the loss explodes before it falls: lower start_lr, or take larger batches"
+FLAT = "the curve is flat: raise end_lr, and check that labels and images belong together"
+NOISY = "the curve is noisy: take more steps, larger batches or several seeds"
+IGNORANT = "where its loss is lowest, the net has learnt nothing: take another seed, or lower start_lr"
+UNFINISHED = "the curve ends before the loss explodes: raise end_lr"
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,7 @@ class Suggestions:
     valley: float | None = None  # in the middle of the longest fall (after fastai's default, which counts steps)
     minimum: float | None = None  # the rate of the lowest loss; already too high to train at for long
     divergence: float | None = None  # beyond the minimum, half of the fall is lost again
-    problems: tuple[str, ...] = ()  # what is wrong with the curve and what to do, one sentence each
+    problems: tuple[str, ...] = ()
 
     def rates(self) -> dict[str, float]:
         """The suggestions there are, by name, in the order of NAMES."""
@@ -73,7 +80,7 @@ def suggest(curve: Curve) -> Suggestions:
     rates, losses, count = curve.lr, curve.loss, len(curve.loss)
     broke = count < curve.sweep.steps
     if count < FEWEST:
-        return _unreadable(curve.sweep, broke)
+        return Suggestions(problems=(EXPLODES if broke else TOO_SHORT,))
     values = smooth(losses)
     first = float(losses[:3].mean())  # before the sweep has moved the net
     blast = int(np.append(values > FAR * first, True).argmax())  # the first step of an explosion; else count
@@ -81,17 +88,12 @@ def suggest(curve: Curve) -> Suggestions:
     lowest = int(values[:reach].argmin())
     fall, noise = first - values[lowest], step_noise(losses[: max(lowest + 1, FEWEST)])
     if lowest < 3 or fall < max(0.02 * abs(first), 1.5 * noise):
-        return _unreadable(curve.sweep, broke or reach < count or values[-1] > FAR * first)
+        return Suggestions(problems=(EXPLODES if broke or reach < count or values[-1] > FAR * first else FLAT,))
     begun = int(np.append(0, np.flatnonzero(values[: lowest + 1] > first - BEGUN * fall))[-1])
     lost = np.flatnonzero(values[lowest:] > first - (1 - LOST) * fall)
     exploded = len(lost) > 0 or broke
-    doubts = {
-        "the curve is noisy: take more steps, larger batches or several seeds": noise > fall / 4,
-        "where its loss is lowest, the net has learnt nothing: take another seed, or lower start_lr": (
-            smooth(curve.accuracy)[lowest] < curve.accuracy[:3].mean() + LEARNT
-        ),
-        f"the curve ends before the loss explodes: raise end_lr, now {curve.sweep.end_lr:.2g}": not exploded,
-    }
+    ignorant = smooth(curve.accuracy)[lowest] < curve.accuracy[:3].mean() + LEARNT
+    doubts = {NOISY: noise > fall / 4, IGNORANT: ignorant, UNFINISHED: not exploded}
     return Suggestions(
         steepest=float(rates[begun + np.gradient(values)[begun : lowest + 1].argmin()]),
         valley=float(rates[valley(values[:reach])]),
@@ -99,16 +101,6 @@ def suggest(curve: Curve) -> Suggestions:
         divergence=float(rates[lowest + lost[0] if len(lost) else -1]) if exploded else None,
         problems=tuple(doubt for doubt, holds in doubts.items() if holds),
     )
-
-
-def _unreadable(sweep: Sweep, exploded: bool) -> Suggestions:
-    """Why no rate can be read, and what to do."""
-    problem = "the curve is flat: raise end_lr, and check that labels and images belong together"
-    if exploded:
-        problem = f"the loss explodes before it falls: lower start_lr, now {sweep.start_lr:.2g}, or take larger batches"
-    elif sweep.steps < FEWEST:
-        problem = f"the curve is too short: take {FEWEST} steps or more"
-    return Suggestions(problems=(problem,))
 
 
 def smooth(values: np.ndarray) -> np.ndarray:

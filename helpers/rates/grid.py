@@ -61,8 +61,8 @@ def cells(grid: Grid, found: Accuracies) -> list[tuple[Rates, int]]:
     first, *others = grid.seeds
     wanted = [(_rates(lr, 100, scale), first) for scale in grid.logit_scale for lr in grid.max_lr]
     if all(cell in found for cell in wanted):
-        best = _best(grid, found)
-        wanted += [(_rates(one.max_lr, floor, one.logit_scale), first) for one in best for floor in grid.floors]
+        best = ((one, floor) for one in _best(grid, found) for floor in grid.floors)
+        wanted += [(_rates(one.max_lr, floor, one.logit_scale), first) for one, floor in best]
     if all(cell in found for cell in wanted):
         wanted += [(one, seed) for one in _best(grid, found) for seed in others]
     return wanted

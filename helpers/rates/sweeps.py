@@ -29,6 +29,7 @@ from helpers.training import Setting, store
 
 PUBLISHED = files.REPO_ROOT / "images" / "range_curves.csv"
 COLUMNS = ["lr", "loss", "accuracy"]
+ADVICE = "delete it to make this range test anew"
 UNSEEN = {  # fields of a recipe that change no range test
     *("name", "overridden", "claim", "epochs", "schedule", "max_lr", "min_lr", "peak", "factor", "patience"),
     *("ease", "cuts", "watches", "ema_epochs", "ema_warmup"),
@@ -93,10 +94,8 @@ def of_recipe(
 ) -> Curve:
     """Test the rates of a recipe just as it trains: same first weights, batches, augmentation, optimizer and loss.
 
-    Args:
-        recipe, dataset, profile, seed: as in `training.fit`; the recipe's own rate and schedule are ignored.
-        sweep: the rates; default 1e-4 to 10, multiplied at every step, in as many steps as the profile gives.
-        keep: keep the test in the run store, and take it from there where it was made before.
+    Without a `sweep` the rates go from 1e-4 to 10, in as many steps as the profile gives. A test that is to be kept is
+    taken from the run store where it was made before.
     """
     setting = Setting.of(recipe, dataset, profile, seed)
     sweep = sweep or Sweep(steps=recipes.resolve_profile(setting.profile).finder_steps)
@@ -104,7 +103,7 @@ def of_recipe(
     path = folder / f"{sweep.name}-seed-{seed}.json"
     settings = {name: value for name, value in setting.recipe.to_dict().items() if name not in UNSEEN}
     settings |= {"n_train": len(setting.dataset.train), "sweep": dataclasses.asdict(sweep)}
-    found = _read(path) if keep else {}
+    found = store.read_json(path, ADVICE) if keep and path.exists() else {}
     if found.get("settings") != json.loads(json.dumps(settings)):
         found = _measured(setting, sweep) | {"settings": settings}
         if keep:
@@ -124,15 +123,10 @@ def _measured(setting: Setting, sweep: Sweep) -> dict[str, Any]:
     return {**columns, "about": about, "device": setting.compute.describe(), **store.provenance()}
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """What the file of a range test holds, nothing where there is none."""
-    return store.read_json(path, "delete it to make this range test anew") if path.exists() else {}
-
-
 def stored(root: Path) -> Iterator[dict[str, Any]]:
     """Rows of range_curves.csv, one for each step: the full range tests on CIFAR-10 of a run store."""
     for path in sorted(root.glob("cifar10/full/*/range-tests/*-seed-*.json")):
-        (name, _, seed), test = path.stem.rpartition("-seed-"), _read(path)
+        (name, _, seed), test = path.stem.rpartition("-seed-"), store.read_json(path, ADVICE)
         key = {"dataset": "cifar10", "profile": "full", "recipe": path.parts[-3], "seed": int(seed), "sweep": name}
         points = enumerate(zip(*(test[column] for column in COLUMNS)))
         yield from ({**key, "step": step, **dict(zip(COLUMNS, point))} for step, point in points)

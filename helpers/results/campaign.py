@@ -2,12 +2,14 @@
 
 What lies in the run store is taken up, what ends is published, and it may be stopped and started again at any time. On
 a CPU one run is trained at a time. On a GPU every kind of run is tried first, then as many are trained side by side as
-memory and cores bear, and only those that can end in time. Without seconds it shows how far every run has come.
+memory and cores bear, and only those that can end in time. Without seconds it only shows
+what is waiting.
 """
 
 import argparse
 import contextlib
 import json
+import math
 import os
 import signal
 import sys
@@ -35,13 +37,15 @@ ORDER = (
 )
 START_SECONDS = 20  # of a training's process: libraries, data, nets
 CORES_EACH = 3  # of a training beside others: its own thread, and those that make its batches
-DONE, NO_RATES = "done", "waiting for its rate grid"
 Key = tuple[str, int]  # a recipe's name, overrides included, and a seed
 Kind = tuple[Any, ...]  # what decides a run's pace: net, loader and optimizer
 
 
-def states() -> dict[Key, str]:
-    """All runs in order, cells of rate grids as far as they can be told: "done", "3 of 24 epochs" or "waiting"."""
+def waiting(on_gpu: bool = False) -> dict[Key, int]:
+    """The epochs that every run has come to which is to be trained, cells of rate grids as far as they can be told.
+
+    The next is first: on a CPU those that were begun, on a GPU those of the slower net. A recipe waits for its grid.
+    """
     tables = [archive.read(name) for name in ("results.csv", "rate_grid.csv")]
     done = {key for table in tables for key in zip(table["recipe"], table["seed"])}
     cells, undecided = [], []
@@ -50,23 +54,10 @@ def states() -> dict[Key, str]:
         cells += [(rate_grid.recipe_of(grid, rates).name, seed) for rates, seed in rate_grid.cells(grid, found)]
         if rate_grid.chosen(grid, found) != rate_grid.rates_of(recipes.get(grid.recipe).to_dict()):
             undecided.append(grid.recipe)
-    told = {}
-    for key in (*cells, *ORDER):
-        epochs = epochs_done(key)
-        waiting = f"{epochs} of {recipes.get(key[0]).epochs} epochs" if epochs else "waiting"
-        told[key] = DONE if key in done else NO_RATES if key[0] in undecided else waiting
-    return told
-
-
-def epochs_done(key: Key) -> int:
-    """Epochs that a run has come to in the run store."""
-    return len(training.run_directory("cifar10", "full", *key).history() or ())
-
-
-def in_turn(on_gpu: bool) -> list[Key]:
-    """The runs to train, the next first: on a CPU those that were begun, on a GPU those of the slower net."""
-    waiting = [key for key, state in states().items() if state not in (DONE, NO_RATES)]
-    return sorted(waiting, key=lambda key: recipes.get(key[0]).net != "resnet18" if on_gpu else not epochs_done(key))
+    keys = [key for key in (*cells, *ORDER) if key not in done and key[0] not in undecided]
+    epochs = {key: len(training.run_directory("cifar10", "full", *key).history() or ()) for key in keys}
+    keys.sort(key=lambda key: recipes.get(key[0]).net != "resnet18" if on_gpu else not epochs[key])
+    return {key: epochs[key] for key in keys}
 
 
 def kind(key: Key) -> Kind:
@@ -105,24 +96,19 @@ def side_by_side() -> int:
     return int(max(1, min(devices.cores() // CORES_EACH, room)))
 
 
-def fits(key: Key, pace: float | None, at_a_time: int, end: float) -> bool:
-    """Whether a run can end in time even if the device is shared evenly; never one whose trial failed."""
-    left = recipes.get(key[0]).epochs - epochs_done(key)
-    return pace is not None and time.monotonic() + START_SECONDS + left * pace * at_a_time < end
-
-
 def train(end: float, out: Path) -> None:
     """Train what fits, one after another or side by side, until time is up or nothing is left; publish what ends."""
     on_gpu = devices.compute().device != "cpu"
-    paces = trials(in_turn(on_gpu)) if on_gpu else {}
+    paces = trials(waiting()) if on_gpu else {}
     at_a_time = side_by_side() if on_gpu else 1
     under_way: dict[Key, Popen] = {}
     begun: set[Key] = set()
     try:
         while time.monotonic() < end:
-            for key in in_turn(on_gpu):
-                free = len(under_way) < at_a_time and key not in begun
-                if free and (not on_gpu or fits(key, paces.get(kind(key)), at_a_time, end)):
+            for key, epochs in waiting(on_gpu).items():
+                left = recipes.get(key[0]).epochs - epochs
+                needed = START_SECONDS + left * at_a_time * paces.get(kind(key), math.inf) if on_gpu else 0
+                if len(under_way) < at_a_time and key not in begun and time.monotonic() + needed < end:
                     under_way[key] = start(key, at_a_time)
                     begun.add(key)
             archive.publish(out)
@@ -142,7 +128,7 @@ def train(end: float, out: Path) -> None:
 def start(key: Key, at_a_time: int) -> Popen:
     """Begin or go on with a run; beside others it writes to a log."""
     name, seed = key
-    print(f"{name}, seed {seed}: from epoch {epochs_done(key) + 1}", flush=True)
+    print(f"{name}, seed {seed}: training", flush=True)
     asked = [sys.executable, "-m", "helpers.training", name, "--dataset", "cifar10", "--profile", "full"]
     asked += ["--seed", str(seed)]
     variables = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}  # threads that wait leave the cores to others
@@ -158,7 +144,7 @@ def start(key: Key, at_a_time: int) -> Popen:
 def note_end(key: Key, status: int) -> None:
     """Say how a run ended; of a cell that diverged this is the result, its rates are too high: diverged.json tells."""
     name, seed = key
-    print(f"{name}, seed {seed}: {'diverged' if status == DIVERGED else f'exit status {status}' if status else DONE}")
+    print(f"{name}, seed {seed}: {f'exit status {status}' if status else 'done'}", flush=True)
     if status == DIVERGED and archive.is_cell(name):
         record = {"dataset": "cifar10", "profile": "full", "seed": seed, "recipe": recipes.get(name).to_dict()}
         record |= {"device": devices.compute().describe(), **store.provenance()}
@@ -175,8 +161,8 @@ def main(arguments: list[str] | None = None) -> None:
     with contextlib.suppress(KeyboardInterrupt):
         if given.seconds:
             train(time.monotonic() + given.seconds, given.out.resolve())
-    for (name, seed), state in states().items():
-        print(f"{name}, seed {seed}: {state}", flush=True)
+    for (name, seed), epochs in waiting().items():
+        print(f"{name}, seed {seed}: {epochs} of {recipes.get(name).epochs} epochs", flush=True)
 
 
 if __name__ == "__main__":

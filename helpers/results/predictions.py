@@ -71,11 +71,8 @@ def luck_of_best_epoch(right: np.ndarray, draws: int = 1000, seed: int = 0) -> t
     """Gains of a run's best epoch over its last, chosen on random halves of the test images: there, and elsewhere.
 
     The first, (draws,) in [0, 1], is claimed on the half that chose, the second, in [-1, 1], kept on the other. Their
-    spread says how much one choice varies, not how well the mean is known: all halves share the images. A choice on all
-    images gains 1/√2 of this by chance if all epochs are equally good, since twice as many images leave less to it.
-
-    Args:
-        right: (epochs, N) bool, whether each test image was right after each epoch; of equal ones the first is chosen.
+    spread says how much one choice varies, not how well the mean is known: all halves share the images. `right`,
+    (epochs, N) bool, is whether each image was right after each epoch; of equally good epochs the first is chosen.
     """
     count, half = right.shape[1], right.shape[1] // 2
     chosen = np.zeros((draws, count), np.float32)

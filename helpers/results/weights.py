@@ -74,10 +74,10 @@ def to_publish(runs: pd.DataFrame, folder: Path = FOLDER, root: Path | None = No
     for net, chosen in choose(runs).items():
         run = training.run_directory("cifar10", "full", *chosen, root)
         if run.record() and (checkpoint := run.checkpoint()):
-            path = folder / f"{net}.safetensors"
-            written[path], facts = pack(run.record(), checkpoint)
-            sums = {"bytes": len(written[path]), "sha256": hashlib.sha256(written[path]).hexdigest()}
-            entries[net] = {**facts, "file": path.name, **sums}
+            content, facts = pack(run.record(), checkpoint)
+            sums = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+            entries[net] = {**facts, "file": f"{net}.safetensors", **sums}
+            written[folder / f"{net}.safetensors"] = content
     if written:
         written[folder / "weights.json"] = (json.dumps(dict(sorted(entries.items())), indent=1) + "\n").encode()
     return written
