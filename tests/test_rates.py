@@ -22,7 +22,7 @@ from helpers.rates import NAMES, Curve, Sweep, range_test, smooth, suggest, swee
 from helpers.rates.__main__ import main
 from helpers.rates.curves import step_noise, valley
 from helpers.results import archive
-from helpers.training import Setting, optim, train_step
+from helpers.training import Setting, train_step
 
 # ---- reading a curve
 
@@ -263,7 +263,8 @@ def by_hand(net, optimizer, sweep, compute=FP32, loss=F.cross_entropy, validatio
 )
 def test_equals_the_loop_written_out_and_warns_of_nothing(net, compute, scale, fused):
     sweep, started = Sweep(1e-3, 0.02, 7, scale), sgd(net, fused=fused)
-    optim.start_momentum(started)
+    for weight in net.parameters():  # a fused step that is skipped would leave them as they were in memory
+        started.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
     expected, skipped = by_hand(net, started, sweep, compute, four_times)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -461,20 +462,14 @@ def test_a_test_is_made_once_and_comes_back_as_it_was(narrow, few, own_runs):
     assert found["device"].startswith("cpu") and found["commit"] and found["versions"]["torch"]
 
 
-def test_what_a_test_sees_makes_another_one(narrow, tiny, measured):
+def test_another_setting_makes_another_test(narrow, tiny, measured):
     kept(narrow, tiny)
     kept(narrow, tiny, seed=1)
     kept(narrow, tiny, sweep=Sweep(1e-3, 1.0, 17))
     kept(recipes.get("davidnet-onecycle-plus", {"width": 4, "momentum": 0.0, "nesterov": False}), tiny)
     kept(narrow, tiny.subset(100, 60))
+    kept(narrow, tiny.subset(100, 60))
     assert len(measured) == 5
-
-
-def test_what_it_does_not_see_does_not(narrow, tiny, measured):
-    kept(narrow, tiny)
-    kept(narrow, tiny)
-    kept(dataclasses.replace(narrow, max_lr=0.7, epochs=3, claim=99.0), tiny)
-    assert len(measured) == 1
 
 
 def test_published_curves_are_those_of_the_store(narrow, tiny, own_runs, tmp_path, measured):

@@ -30,30 +30,22 @@ from helpers.training import Setting, store
 PUBLISHED = files.REPO_ROOT / "images" / "range_curves.csv"
 COLUMNS = ["lr", "loss", "accuracy"]
 ADVICE = "delete it to make this range test anew"
-UNSEEN = {  # fields of a recipe that change no range test
-    *("name", "overridden", "claim", "epochs", "schedule", "max_lr", "min_lr", "peak", "factor", "patience"),
-    *("ease", "cuts", "watches", "ema_epochs", "ema_warmup"),
-}
 Batch = tuple[torch.Tensor, torch.Tensor]  # images (N, 3, 32, 32) as the net takes them, labels (N,)
 
 
 def range_test(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    batches: Iterable[Batch],
+    batches: Iterable[Batch],  # begun again where they end before the sweep does
     sweep: Sweep,
     loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = F.cross_entropy,
     compute: Compute | None = None,
-    validation: Batch | None = None,
+    validation: Batch | None = None,  # measured after every step, instead of the training batch before it
 ) -> Curve:
     """Train a copy of a net while the rate rises from step to step, and note what becomes of the loss.
 
-    Net, optimizer and torch's generators stay as they are, even on error; the optimizer's rate is ignored.
-
-    Args:
-        batches: a list or a loader, begun again where it ends before the sweep does.
-        loss: of (logits, labels), a scalar, the mean over the images.
-        validation: images to measure after every step, instead of the training batch before it.
+    Net, optimizer and torch's generators stay as they are, even on error; the optimizer's rate is ignored. The loss, of
+    (logits, labels), is the mean over the images.
     """
     compute, points = compute or devices.compute(), []
 
@@ -101,10 +93,9 @@ def of_recipe(
     sweep = sweep or Sweep(steps=recipes.resolve_profile(setting.profile).finder_steps)
     folder = training.runs_root() / setting.dataset.name / setting.profile / setting.recipe.name / "range-tests"
     path = folder / f"{sweep.name}-seed-{seed}.json"
-    settings = {name: value for name, value in setting.recipe.to_dict().items() if name not in UNSEEN}
-    settings |= {"n_train": len(setting.dataset.train), "sweep": dataclasses.asdict(sweep)}
+    settings = json.loads(json.dumps({**setting.configuration(), "sweep": dataclasses.asdict(sweep)}))
     found = store.read_json(path, ADVICE) if keep and path.exists() else {}
-    if found.get("settings") != json.loads(json.dumps(settings)):
+    if found.get("settings") != settings:
         found = _measured(setting, sweep) | {"settings": settings}
         if keep:
             files.write_atomic(path, json.dumps(found) + "\n")

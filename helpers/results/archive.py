@@ -42,18 +42,15 @@ class Claim(NamedTuple):
 
 
 TWICE = "its net adds the skip twice"
+ONE_BATCH = f"{TWICE}; its plateau saw one training batch of 80 images"
+FIXED_CUTS = f"{TWICE}; its plateau cut at fixed epochs, whatever the loss did"
+UNUSED = "a convolution of each residual block is unused; rates read off its figure"
 CLAIMS = {
-    "published-a": Claim(
-        "rishabh-bhardwaj-64rr/EVA5, S10", 0.9165, None, f"{TWICE}; its plateau saw one training batch of 80 images"
-    ),
+    "published-a": Claim("rishabh-bhardwaj-64rr/EVA5, S10", 0.9165, None, ONE_BATCH),
     "published-b1": Claim("firekind/athena, experiment 1", 0.9186, 0.9161, TWICE),
     "published-b2": Claim("firekind/athena, experiment 2", 0.9213, 0.9196, TWICE),
-    "published-c": Claim(
-        "rohansh-tty/EVA4, S10", 0.8891, 0.8891, f"{TWICE}; its plateau cut at fixed epochs, whatever the loss did"
-    ),
-    "published-d": Claim(
-        "abksyed/EVA4, S11", 0.892, None, "a convolution of each residual block is unused; rates read off its figure"
-    ),
+    "published-c": Claim("rohansh-tty/EVA4, S10", 0.8891, 0.8891, FIXED_CUTS),
+    "published-d": Claim("abksyed/EVA4, S11", 0.892, None, UNUSED),
     "published-e-step": Claim("vedapragna/EVA_from_S9, S9", 0.8770, 0.8751),
     "published-e-plateau": Claim("vedapragna/EVA_from_S9, S10", None, 0.8851, "its code had other settings"),
 }
@@ -99,7 +96,7 @@ def all_answers(images: Path | None = None, root: Path | None = None) -> dict[st
     arrays = dict(np.load(path)) if path.is_file() else {}
     names = {name.rpartition("/")[0] for name in arrays} - {"cifar10"}
     found = {name: Answers(*(arrays[f"{name}/{kind}"] for kind in KINDS), arrays["cifar10/labels"]) for name in names}
-    ours = {f"cifar10/{name}/{seed}": run.answers() for (name, seed), run in finished(root).items()}
+    ours = {f"cifar10/{name}/{seed}": run.answers() for (name, seed), run in stored(root).items() if not is_cell(name)}
     return found | {name: said for name, said in ours.items() if said is not None}
 
 
@@ -111,17 +108,18 @@ def read(name: str, images: Path | None = None, root: Path | None = None) -> pd.
 
 def tables(images: Path | None = None, root: Path | None = None) -> dict[str, pd.DataFrame]:
     """The tables of images/, where rows of the run store replace those of the same run; all cells are text."""
-    images, full = images or IMAGES, finished(root)
+    images, store = images or IMAGES, stored(root)
+    full = {key: run for key, run in store.items() if not is_cell(key[0]) and run.record()}
     results = merged(images / "results.csv", (flat(run.record()) for run in full.values()))
     known = set(zip(results["recipe"], results["seed"].astype(int)))
-    begun = {key: run for key, run in stored(root).items() if key[0] in recipes.RECIPES and key not in known}
+    begun = {key: run for key, run in store.items() if key[0] in recipes.RECIPES and key not in known}
     curves = (
         {"dataset": "cifar10", "profile": "full", "recipe": recipe, "seed": seed, **epoch}
         for (recipe, seed), run in (full | begun).items()
         for epoch in run.history() or ()
     )
-    rows = {"curves.csv": curves, "rate_grid.csv": cells(root)}
-    rows["range_curves.csv"] = sweeps.stored(root or training.runs_root())
+    points = sweeps.stored(root or training.runs_root())
+    rows = {"curves.csv": curves, "rate_grid.csv": cells(root), "range_curves.csv": points}
     return {"results.csv": results} | {name: merged(images / name, new) for name, new in rows.items()}
 
 
@@ -145,13 +143,8 @@ def stored(root: Path | None) -> dict[tuple[str, int], Run]:
     return {(path.parent.name, int(path.name.removeprefix("seed-"))): Run(path) for path in folders}
 
 
-def finished(root: Path | None) -> dict[tuple[str, int], Run]:
-    """Those of them that are results: they have a record, and are no cells of a rate grid."""
-    return {key: run for key, run in stored(root).items() if not is_cell(key[0]) and run.record()}
-
-
 def is_cell(recipe: str) -> bool:
-    """Whether a run holds images out that its recipe trains on: it serves a decision, as cells of a rate grid do."""
+    """Whether a run, held out images that its recipe trains on, serves a decision, as cells of a rate grid do."""
     return "+holdout=" in recipe
 
 

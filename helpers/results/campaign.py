@@ -134,7 +134,7 @@ def start(key: Key, at_a_time: int) -> Popen:
     variables = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}  # threads that wait leave the cores to others
     if at_a_time == 1:
         return Popen(asked, env=variables)
-    variables |= {"OMP_NUM_THREADS": str(devices.threads(at_a_time)), "TQDM_MININTERVAL": "60"}
+    variables |= {"OMP_NUM_THREADS": str(max(1, devices.cores() // at_a_time)), "TQDM_MININTERVAL": "60"}
     path = training.runs_root() / "logs" / f"campaign-{name}-seed-{seed}.log"
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a", encoding="utf-8") as log:

@@ -9,7 +9,7 @@ from statistics import fmean, stdev
 import numpy as np
 from scipy import stats
 
-FEWEST = 3  # runs of each side, or pairs, below which nothing is decided
+FEWEST = 3  # runs of each side, or pairs, below which nothing is decided: two may agree by chance to the last image
 WRITTEN = {"%": (100, ".2f"), "points": (100, "+.2f"), "": (1, ".3f")}  # a unit's scale and form
 WANTED = 0.8  # how often an experiment that is planned shall show a true difference
 
@@ -27,10 +27,7 @@ class Interval:
 
     @property
     def verdict(self) -> str:
-        """Which side of a difference is greater, "first" or "second"; "undecided" below three runs or pairs.
-
-        From three on, runs that agree to the last image decide: two of them may agree by chance.
-        """
+        """Which side of a difference is greater, "first" or "second"; "undecided" below three runs or pairs."""
         if self.n < FEWEST or not (self.low > 0 or self.high < 0):
             return "undecided"
         return "first" if self.low > 0 else "second"

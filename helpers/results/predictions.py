@@ -31,12 +31,6 @@ def accuracy(given: Answers) -> Interval:
     return share(int(given.right.sum()), len(given.right))
 
 
-def agreement(first: Answers, second: Answers) -> Interval:
-    """Share of the same images to which two nets give the same answer, right or wrong."""
-    same = np.equal(first.predicted, second.predicted)
-    return share(int(same.sum()), len(same))
-
-
 def confusion(given: Answers, classes: int) -> np.ndarray:
     """What was called what: (classes, classes) int64, row = truth, column = prediction, the sum is N."""
     counts = np.zeros((classes, classes), np.int64)
