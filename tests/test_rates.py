@@ -6,6 +6,7 @@ import dataclasses
 import io
 import json
 import math
+import shutil
 import warnings
 
 import numpy as np
@@ -401,7 +402,7 @@ def test_takes_the_steps_of_the_training_itself(precision, narrow, few, monkeypa
     """A sweep whose rates a training is planned to have sees the losses that the training sees."""
     monkeypatch.setenv("HELPERS_PRECISION", precision)
     sweep = Sweep(0.001, 0.02, 5)
-    curve = rates.of_recipe(narrow, few, profile="full", seed=3, sweep=sweep, keep=False)
+    curve = rates.of_recipe(narrow, few, profile="full", seed=3, sweep=sweep)
     setting = Setting.of(narrow, few, "full", 3)
     loader = setting.batches(setting.splits()["train"])
     state = training.State(setting, len(loader))
@@ -413,15 +414,16 @@ def test_takes_the_steps_of_the_training_itself(precision, narrow, few, monkeypa
     assert curve.about == f"{narrow.name}, Shapes-10, seed 3"
 
 
-def test_the_profile_sets_the_length_and_the_seed_the_start(narrow, few):
+def test_the_profile_sets_the_length_and_the_seed_the_start(narrow, few, own_runs):
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    first, second, again = (rates.of_recipe(narrow, few, profile="smoke", seed=s, keep=False) for s in (0, 1, 0))
+    first, second = (rates.of_recipe(narrow, few, profile="smoke", seed=s) for s in (0, 1))
+    shutil.rmtree(own_runs)
+    again = rates.of_recipe(narrow, few, profile="smoke")
     assert torch.equal(torch.rand(3), expected)  # the caller's randomness is left alone
     assert len(first.lr) == 20 and first.lr[0] == 1e-4
     assert np.array_equal(first.loss, again.loss) and not np.array_equal(first.loss[:5], second.loss[:5])
-    assert not training.runs_root().exists()
 
 
 def test_unknown_recipe(tiny):
@@ -452,10 +454,9 @@ def kept(recipe, data, **changes):
 
 
 def test_a_test_is_made_once_and_comes_back_as_it_was(narrow, few, own_runs):
-    direct = kept(narrow, few, sweep=SHORT, keep=False)
-    for curve in (kept(narrow, few, sweep=SHORT), kept(narrow, few, sweep=SHORT)):
-        np.testing.assert_array_equal([curve.lr, curve.loss, curve.accuracy], [direct.lr, direct.loss, direct.accuracy])
-        assert curve.about == direct.about and curve.sweep == SHORT
+    first, again = (kept(narrow, few, sweep=SHORT) for _ in range(2))
+    np.testing.assert_array_equal([again.lr, again.loss, again.accuracy], [first.lr, first.loss, first.accuracy])
+    assert again.about == first.about and again.sweep == SHORT
     (path,) = own_runs.rglob("*.json")
     assert path == own_runs / f"shapes10/smoke/{narrow.name}/range-tests/{SHORT.name}-seed-0.json"
     found = json.loads(path.read_text())

@@ -42,12 +42,9 @@ GRIDS = (
 
 
 def read(grid: Grid, rows: pd.DataFrame | None = None) -> dict[tuple[Rates, int], float]:
-    """Held-out accuracies of a grid's cells by rates and seed, 0 for one that diverged; the published ones by default.
-
-    `rows` are as in rate_grid.csv.
-    """
+    """Held-out accuracies of a grid's cells, by default the published ones, by rates and seed; 0 where one diverged."""
     rows = (pd.read_csv(PUBLISHED) if rows is None else rows).fillna({"val_accuracy": 0.0}).to_dict("records")
-    ours = (row for row in rows if row["recipe"].startswith(f"{grid.recipe}+"))
+    ours = [row for row in rows if row["recipe"].startswith(f"{grid.recipe}+")]
     return {(rates_of(row), row["seed"]): row["val_accuracy"] for row in ours}
 
 

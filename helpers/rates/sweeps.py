@@ -2,12 +2,10 @@
 
 import contextlib
 import copy
-import dataclasses
 import functools
 import io
 import itertools
 import json
-import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -17,7 +15,6 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import nn
-from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from helpers import devices, files, recipes, training
@@ -38,7 +35,7 @@ def range_test(
     optimizer: torch.optim.Optimizer,
     batches: Iterable[Batch],  # begun again where they end before the sweep does
     sweep: Sweep,
-    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = F.cross_entropy,
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = nn.functional.cross_entropy,
     compute: Compute | None = None,
     validation: Batch | None = None,  # measured after every step, instead of the training batch before it
 ) -> Curve:
@@ -51,7 +48,7 @@ def range_test(
 
     def noted(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """The finder's criterion; notes loss and accuracy, as the finder's history has a lagging average."""
-        value = loss(logits.float(), labels).nan_to_num(nan=math.inf, posinf=math.inf)  # which ends the sweep
+        value = loss(logits.float(), labels).nan_to_num(nan=torch.inf, posinf=torch.inf)  # which ends the sweep
         if not torch.is_grad_enabled():
             points.pop()  # the held-out images count instead
         points.append(torch.stack((value.detach(), (logits.argmax(1) == labels).float().mean())))
@@ -82,23 +79,21 @@ def of_recipe(
     profile: str = "auto",
     seed: int = 0,
     sweep: Sweep | None = None,
-    keep: bool = True,
 ) -> Curve:
     """Test the rates of a recipe just as it trains: same first weights, batches, augmentation, optimizer and loss.
 
-    Without a `sweep` the rates go from 1e-4 to 10, in as many steps as the profile gives. A test that is to be kept is
-    taken from the run store where it was made before.
+    Without a `sweep` the rates go from 1e-4 to 10, in as many steps as the profile gives. The run store keeps the test,
+    and gives it back where it was made before.
     """
     setting = Setting.of(recipe, dataset, profile, seed)
     sweep = sweep or Sweep(steps=recipes.resolve_profile(setting.profile).finder_steps)
     folder = training.runs_root() / setting.dataset.name / setting.profile / setting.recipe.name / "range-tests"
     path = folder / f"{sweep.name}-seed-{seed}.json"
-    settings = json.loads(json.dumps({**setting.configuration(), "sweep": dataclasses.asdict(sweep)}))
-    found = store.read_json(path, ADVICE) if keep and path.exists() else {}
+    settings = json.loads(json.dumps({**setting.configuration(), "sweep": vars(sweep)}))
+    found = store.read_json(path, ADVICE) if path.exists() else {}
     if found.get("settings") != settings:
         found = _measured(setting, sweep) | {"settings": settings}
-        if keep:
-            files.write_atomic(path, json.dumps(found) + "\n")
+        files.write_atomic(path, json.dumps(found) + "\n")
     return Curve(*(np.array(found[name], dtype=float) for name in COLUMNS), sweep, found["about"])
 
 

@@ -9,7 +9,6 @@ what is waiting.
 import argparse
 import contextlib
 import json
-import math
 import os
 import signal
 import sys
@@ -107,7 +106,7 @@ def train(end: float, out: Path) -> None:
         while time.monotonic() < end:
             for key, epochs in waiting(on_gpu).items():
                 left = recipes.get(key[0]).epochs - epochs
-                needed = START_SECONDS + left * at_a_time * paces.get(kind(key), math.inf) if on_gpu else 0
+                needed = START_SECONDS + left * at_a_time * paces.get(kind(key), torch.inf) if on_gpu else 0
                 if len(under_way) < at_a_time and key not in begun and time.monotonic() + needed < end:
                     under_way[key] = start(key, at_a_time)
                     begun.add(key)
