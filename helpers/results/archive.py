@@ -18,6 +18,7 @@ from helpers.training.answers import packed
 IMAGES = files.REPO_ROOT / "images"
 PART = 15_000_000  # bytes of a file outside images/, which is carried from machine to machine
 KEY = ["dataset", "profile", "recipe", "seed"]
+CELL = "+holdout="  # in the name of a run that holds images out to decide something: a cell of a rate grid
 GRID = (  # columns of rate_grid.csv
     *(*KEY, "net", "epochs", "holdout", "max_lr", "min_lr", "logit_scale"),
     *("val_accuracy", "train_accuracy", "seconds", "device", "loader", "commit", "date"),
@@ -96,7 +97,7 @@ def all_answers(images: Path | None = None, root: Path | None = None) -> dict[st
     arrays = dict(np.load(path)) if path.is_file() else {}
     names = {name.rpartition("/")[0] for name in arrays} - {"cifar10"}
     found = {name: Answers(*(arrays[f"{name}/{kind}"] for kind in KINDS), arrays["cifar10/labels"]) for name in names}
-    ours = {f"cifar10/{name}/{seed}": run.answers() for (name, seed), run in stored(root).items() if not is_cell(name)}
+    ours = {f"cifar10/{name}/{seed}": run.answers() for (name, seed), run in stored(root).items() if CELL not in name}
     return found | {name: said for name, said in ours.items() if said is not None}
 
 
@@ -109,7 +110,7 @@ def read(name: str, images: Path | None = None, root: Path | None = None) -> pd.
 def tables(images: Path | None = None, root: Path | None = None) -> dict[str, pd.DataFrame]:
     """The tables of images/, where rows of the run store replace those of the same run; all cells are text."""
     images, store = images or IMAGES, stored(root)
-    full = {key: run for key, run in store.items() if not is_cell(key[0]) and run.record()}
+    full = {key: run for key, run in store.items() if CELL not in key[0] and run.record()}
     results = merged(images / "results.csv", (flat(run.record()) for run in full.values()))
     known = set(zip(results["recipe"], results["seed"].astype(int)))
     begun = {key: run for key, run in store.items() if key[0] in recipes.RECIPES and key not in known}
@@ -143,17 +144,12 @@ def stored(root: Path | None) -> dict[tuple[str, int], Run]:
     return {(path.parent.name, int(path.name.removeprefix("seed-"))): Run(path) for path in folders}
 
 
-def is_cell(recipe: str) -> bool:
-    """Whether a run, held out images that its recipe trains on, serves a decision, as cells of a rate grid do."""
-    return "+holdout=" in recipe
-
-
 def cells(root: Path | None) -> Iterator[Row]:
     """Rows of rate_grid.csv: the cells that have ended, without accuracies where they diverged."""
     for (name, _), run in stored(root).items():
         path = run.path / "diverged.json"
         record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else run.record()
-        if record and is_cell(name):
+        if record and CELL in name:
             row = flat(record)
             yield {name: row.get(name) for name in GRID}
 

@@ -144,7 +144,7 @@ def note_end(key: Key, status: int) -> None:
     """Say how a run ended; of a cell that diverged this is the result, its rates are too high: diverged.json tells."""
     name, seed = key
     print(f"{name}, seed {seed}: {f'exit status {status}' if status else 'done'}", flush=True)
-    if status == DIVERGED and archive.is_cell(name):
+    if status == DIVERGED and archive.CELL in name:
         record = {"dataset": "cifar10", "profile": "full", "seed": seed, "recipe": recipes.get(name).to_dict()}
         record |= {"device": devices.compute().describe(), **store.provenance()}
         path = training.run_directory("cifar10", "full", *key).path / "diverged.json"
