@@ -41,7 +41,7 @@ Kind = tuple[Any, ...]  # what decides a run's pace: net, loader and optimizer
 
 
 def waiting(on_gpu: bool = False) -> dict[Key, int]:
-    """The epochs that every run has come to which is to be trained, cells of rate grids as far as they can be told.
+    """The runs to be trained and the epochs that each has come to; cells of rate grids as far as they can be told.
 
     The next is first: on a CPU those that were begun, on a GPU those of the slower net. A recipe waits for its grid.
     """
@@ -60,7 +60,7 @@ def waiting(on_gpu: bool = False) -> dict[Key, int]:
 
 
 def kind(key: Key) -> Kind:
-    """That of a run; runs of one kind need one trial."""
+    """The kind of a run; those of one kind need one trial."""
     recipe = recipes.get(key[0])
     return recipe.net, recipe.batch_size, recipe.transforms, recipe.ema_epochs > 0
 
