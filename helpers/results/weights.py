@@ -61,10 +61,9 @@ def checked(path: Path, facts: Mapping[str, Any]) -> bytes:
 
 def choose(runs: pd.DataFrame) -> dict[str, tuple[str, int]]:
     """Recipe and seed of the run to publish of each net that has one among the full runs, by the rule of CHOICE."""
-    base = runs["recipe"].str.split("+").str[0]
     rank = {name: place for names in CHOICE.values() for place, name in enumerate(names)}
-    ranked = runs.assign(rank=base.map(rank), changed=base != runs["recipe"]).dropna(subset="rank")
-    first = ranked.sort_values(["rank", "changed", "seed"]).drop_duplicates("net")
+    ranked = runs.assign(rank=runs["recipe"].str.split("+").str[0].map(rank)).dropna(subset="rank")
+    first = ranked.sort_values(["rank", "recipe", "seed"]).drop_duplicates("net")  # changed recipes have longer names
     return {run.net: (run.recipe, int(run.seed)) for run in first.itertuples()}
 
 
