@@ -127,13 +127,6 @@ def test_runs_of_another_machine_stay(tree, tiny, tmp_path):
     assert disagreements(tree) == []
 
 
-def test_runs_on_other_test_images_are_refused():
-    one = answers.Answers(np.zeros(2, np.uint8), np.ones(2, np.float16), np.zeros(2, np.uint8))
-    other = answers.Answers(np.zeros(2, np.uint8), np.ones(2, np.float16), np.ones(2, np.uint8))
-    with pytest.raises(ValueError, match="cifar10/r/1: its test images are not those of the other runs"):
-        archive.arrays_of({"cifar10/r/0": one, "cifar10/r/1": other})
-
-
 def test_without_markers_nothing_is_written(tmp_path, store):
     (tmp_path / "README.md").write_text("# bare\n")
     (tmp_path / "pyproject.toml").write_text(PROJECT)
@@ -284,9 +277,8 @@ def edit_csv(path, change):
 
 
 def forget_answers(path):
-    known = archive.all_answers(path.parent, NONE)
-    known.pop(f"cifar10/{PLUS}/0")
-    path.write_bytes(answers.packed(archive.arrays_of(known)))
+    kept = {name: array for name, array in np.load(path).items() if not name.startswith(f"cifar10/{PLUS}/0")}
+    np.savez(path, **kept)
 
 
 def spoil_answers(path):
@@ -317,7 +309,7 @@ SPOILT = {
     "wrong answers": (lambda root: spoil_answers(root / "images/predictions.npz"), "right, results.csv says"),
     "damaged weights": (
         lambda root: (root / "images/weights/davidnet.safetensors").write_bytes(b"x"),
-        "davidnet.safetensors has 1 bytes in place of",
+        "davidnet.safetensors is missing or damaged",
     ),
 }
 
