@@ -43,10 +43,10 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
 
 @contextlib.contextmanager
-def exclusive(path: Path, waiting: Callable[[], object] = lambda: None) -> Iterator[None]:
+def exclusive(path: Path, waiting: Callable[[], object] = lambda: None, refuse: str = "") -> Iterator[None]:
     """Let one process at a time in; `waiting` is called once if another is inside. A process that dies is out.
 
-    `path` is the lock file; its folder must exist.
+    With `refuse`, nobody waits: a BlockingIOError says it. `path` is the lock file; its folder must exist.
     """
     from filelock import FileLock, Timeout  # here: Colab has files before anything is installed
 
@@ -54,6 +54,8 @@ def exclusive(path: Path, waiting: Callable[[], object] = lambda: None) -> Itera
     try:
         lock.acquire(timeout=0)
     except Timeout:
+        if refuse:
+            raise BlockingIOError(refuse) from None
         waiting()
         lock.acquire()
     try:
@@ -96,7 +98,7 @@ def in_words(seconds: float) -> str:
 
 
 def end_with(parent: int, grace: float = 3.0) -> None:
-    """End this process once its parent is gone, even by SIGKILL: by an interrupt, and `grace` seconds later for good."""
+    """End this process once its parent is gone, even by SIGKILL: by an interrupt, `grace` seconds later for good."""
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import papermill
 
-from helpers.regenerate.notebooks import Notebook, discover
-from helpers.regenerate.outputs import code_cells
+from helpers.regenerate.publish import code_cells
+from helpers.regenerate.series import Notebook, discover
 
 SERIES = discover(Path(__file__).resolve().parent.parent / "notebooks")
 

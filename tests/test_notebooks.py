@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from fixture_series import SERIES
 
-from helpers.regenerate.outputs import code_cells
+from helpers.regenerate.publish import code_cells
 
 ROOT = Path(__file__).resolve().parent.parent
 every_notebook = pytest.mark.parametrize("notebook", SERIES.values(), ids=list(SERIES))

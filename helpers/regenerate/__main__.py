@@ -45,13 +45,13 @@ def main(arguments: list[str] | None = None, root: Path = REPO_ROOT) -> int:
             return 0
         out = Path(request["out"])
         out.mkdir(parents=True, exist_ok=True)
-        with exclusive(out / ".lock", lambda: busy(out)):
+        with exclusive(out / ".lock", refuse=f"another call is writing to {out}; wait for it, or give this one --out"):
             status = execute(request, engine)
-            close(request, engine, status)
+            close(request, status)
         return publish(root, request) if given.publish and not status else status
     except (ValueError, OSError, RuntimeError) as error:
         print(f"regenerate: {error}", file=sys.stderr)
-        return 2 if isinstance(error, RequestError) else 1
+        return 2 if isinstance(error, RequestError | BlockingIOError) else 1
 
 
 def options(arguments: list[str]) -> argparse.Namespace:
@@ -148,24 +148,18 @@ def plan(request: dict[str, Any], engine: list[str]) -> dict[str, str]:
     return {name: reasons.get(output, "").replace(f"{REPO_ROOT}/", "") for name, output in outputs.items()}
 
 
-def busy(out: Path) -> None:
-    """Refuse a folder that another call writes to."""
-    raise RequestError(f"another call is writing to {out}; wait for it, or give this one --out")
-
-
 # ---- what it tells in the end ----
 
 
-def close(request: dict[str, Any], engine: list[str], status: int) -> None:
+def close(request: dict[str, Any], status: int) -> None:
     """Print a table of what was asked for; write summary.json and index.html of all that lies in the folder."""
     out, runs = Path(request["out"]), Path(request["runs"])
-    left = plan(request, engine) if status else {}
     entries = {path.stem: json.loads(path.read_text()) for path in sorted(out.glob("logs/*.json"))}
     rows = {place: run_row(runs / place) for place in request["trainings"]}
     for name in request["notebooks"]:
         entry = entries.get(name, {"begun": 0, "status": ""})
         if entry["begun"] < request["begun"]:
-            entry = entry | {"status": "not started" if left.get(name) else "unchanged"}
+            entry = entry | {"status": "not run" if status else "unchanged"}
         rows[name] = {column: entry.get(column, "") for column in ("status", "seconds", "note")}
     print(pd.DataFrame.from_dict(rows, "index").to_string())
     print(f"{STATUS[status]}; see {out / 'index.html'}")

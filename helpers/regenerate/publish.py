@@ -141,7 +141,7 @@ def readme(root: Path, series: Mapping[str, Notebook], runs: Path, problems: lis
 def row(notebook: Notebook, repo: str) -> dict[str, str]:
     """A notebook's row in the README."""
     node, path = notebook.node, f"notebooks/{notebook.path.name}"
-    said = [out.text for cell in node.cells if "headline" in cell.metadata.get("tags", []) for out in cell.outputs]
+    said = [out.get("text", "") for cell in node.cells if "headline" in cell.metadata.get("tags", []) for out in cell.outputs]
     took = RUN_TIME.search(node.cells[0].source)
     return {
         "Notebook": f"[{notebook.path.stem.replace('_', ' ')}]({path})",
