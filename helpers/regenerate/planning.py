@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from helpers.devices import cores, threads
+from helpers.devices import cores
 from helpers.regenerate.children import end_with_parent
 from helpers.regenerate.notebooks import Notebook, NotebookError, in_order
 
@@ -96,7 +96,7 @@ def _survey(profile: str, dataset: str, dry: bool, jobs: int | None) -> Survey:
     profile = recipes.resolve_profile(profile).name
     jobs = jobs or side_by_side(profile)
     if jobs > 1:
-        torch.set_num_threads(threads(jobs))  # as each of them will have
+        torch.set_num_threads(max(1, cores() // jobs))  # as each of them will have
     return Survey(profile, name, devices.compute().describe(), known, jobs)
 
 

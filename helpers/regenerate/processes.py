@@ -17,7 +17,7 @@ from typing import Any
 import nbformat
 import psutil
 
-from helpers.devices import threads
+from helpers import devices
 from helpers.files import write_atomic
 from helpers.regenerate.cleaning import clean
 
@@ -89,7 +89,7 @@ def environment(jobs: int, runs_root: Path) -> dict[str, str]:
     Threads are divided among the jobs, the repository is importable, and paths that the caller gave relative to his
     folder still mean the same.
     """
-    divided = {name: str(threads(jobs)) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    divided = {name: str(max(1, devices.cores() // jobs)) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     divided["OMP_WAIT_POLICY"] = "PASSIVE"  # threads that wait at a barrier leave their core to the other jobs
     path = os.pathsep.join(filter(None, [str(REPO_ROOT), os.environ.get("PYTHONPATH")]))
     own = {
