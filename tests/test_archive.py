@@ -12,12 +12,13 @@ import pytest
 from fixture_runs import change_record, full_run
 
 from helpers import recipes
+from helpers.data import augment
 from helpers.recipes import PROFILES
 from helpers.regenerate.consistency import disagreements
 from helpers.regenerate.publish import PublishError, publish_data
 from helpers.regenerate.tables import ablations_table, profiles_table, results_table, short_device
 from helpers.results import archive
-from helpers.training import Run, answers
+from helpers.training import Answers, Run, packed
 
 ROOT = Path(__file__).resolve().parent.parent
 MARKED = ("notebooks", "results", "ablations", "profiles")
@@ -108,8 +109,9 @@ def test_a_row_holds_all_that_is_needed_to_repeat_the_run(once):
     for name in ("commit", "torch", "numpy", "device", "loader", "n_train", "n_test", "seed", "seconds", "date"):
         assert name in row
     values = {name: row[name] for name in recipes.RECIPES[PLUS].to_dict() if name != "name"}
-    values |= {name: json.loads(row[name]) for name in ("transforms", "cuts", "overridden")}
-    again = recipes.from_dict({**values, "name": row["recipe"], "nesterov": bool(row["nesterov"])})
+    values |= {name: tuple(json.loads(row[name])) for name in ("transforms", "cuts", "overridden")}
+    values["transforms"] = augment.from_list(values["transforms"])
+    again = recipes.Recipe(**{**values, "name": row["recipe"], "nesterov": bool(row["nesterov"])})
     assert again.max_lr == 0.05 and again.transforms == recipes.RECIPES[PLUS].transforms and again.nesterov
 
 
@@ -128,8 +130,8 @@ def test_runs_of_another_machine_stay(tree, tiny, tmp_path):
 
 
 def test_runs_on_other_test_images_are_refused():
-    one = answers.Answers(np.zeros(2, np.uint8), np.ones(2, np.float16), np.zeros(2, np.uint8))
-    other = answers.Answers(np.zeros(2, np.uint8), np.ones(2, np.float16), np.ones(2, np.uint8))
+    one = Answers(np.zeros(2, np.uint8), np.ones(2, np.float16), np.zeros(2, np.uint8))
+    other = Answers(np.zeros(2, np.uint8), np.ones(2, np.float16), np.ones(2, np.uint8))
     with pytest.raises(ValueError, match="cifar10/r/1: its test images are not those of the other runs"):
         archive.arrays_of({"cifar10/r/0": one, "cifar10/r/1": other})
 
@@ -286,14 +288,14 @@ def edit_csv(path, change):
 def forget_answers(path):
     known = archive.all_answers(path.parent, NONE)
     known.pop(f"cifar10/{PLUS}/0")
-    path.write_bytes(answers.packed(archive.arrays_of(known)))
+    path.write_bytes(packed(archive.arrays_of(known)))
 
 
 def spoil_answers(path):
     with np.load(path) as stored:
         known = dict(stored)
     known[f"cifar10/{PLUS}/0/predicted"][:] = 99
-    path.write_bytes(answers.packed(known))
+    path.write_bytes(packed(known))
 
 
 SPOILT = {

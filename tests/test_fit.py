@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import PYTHON, small
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from helpers import data, devices, models, recipes, training
 from helpers.data import Normalize
@@ -202,6 +203,21 @@ def test_the_best_weights_survive_a_stop_before_they_are_written(tiny, monkeypat
     assert best["epoch"] == 1 + losses.index(min(losses))
 
 
+@pytest.mark.parametrize(
+    "name, changes, message",
+    [
+        ("davidnet-onecycle", {"min_lr": 0.5}, "need 0 <= min_lr <= max_lr, got min_lr=0.5, max_lr=0.1"),
+        ("davidnet-onecycle", {"peak": 0}, "peak is a share of the run between 0 and 1, not 0.0"),
+        ("davidnet-onecycle", {"momentum": 0}, "Nesterov momentum requires a momentum"),
+        ("resnet18-plateau", {"factor": 2}, "Factor should be < 1"),
+    ],
+)
+def test_values_that_make_no_training_together_are_refused_before_the_first_step(name, changes, message, tiny):
+    recipe = recipes.get(name, {**changes, "width": 8, "holdout": 50})
+    with pytest.raises(ValueError, match=message):
+        fit(recipe, tiny, profile="full", hidden=True)
+
+
 @pytest.mark.parametrize("before, after", [("fp32", "fp16"), ("fp16", "fp32")])
 def test_a_run_goes_on_with_or_without_a_gradient_scaler(before, after, small_recipe, tiny):
     """As when a T4 takes over from a machine that computes in bf16, or hands over to it."""
@@ -289,8 +305,8 @@ def test_a_plateau_holds_out_images_decides_by_them_and_keeps_the_best(tiny):
 
 def test_the_plateau_sees_the_loss_it_claims_to_watch(tiny, monkeypatch):
     seen, steps = [], []
-    step = story.ReduceLROnPlateau.step
-    monkeypatch.setattr(story.ReduceLROnPlateau, "step", lambda self, loss: seen.append(loss) or step(self, loss))
+    step = ReduceLROnPlateau.step
+    monkeypatch.setattr(ReduceLROnPlateau, "step", lambda self, loss: seen.append(loss) or step(self, loss))
 
     def noted(state, images, labels, *rest, train_step=story.train_step):
         steps.append((train_step(state, images, labels, *rest), len(labels)))

@@ -9,7 +9,7 @@ from scipy import special
 
 from helpers.results import predictions
 from helpers.results.intervals import share
-from helpers.training import answers
+from helpers.training import store
 
 # six images of three classes, worked by hand below: truth 0 0 1 1 2 2, answers 0 1 1 1 0 2
 LOGITS = np.array([[3, 0, 0], [0, 2, 0], [0, 5, 0], [0, 1, 0], [4, 0, 0], [0, 0, 1]], dtype=np.float32)
@@ -41,7 +41,7 @@ def test_large_logits_do_not_overflow():
 @given(drawn())
 def test_what_a_run_keeps_are_its_predictions_rounded(made):
     logits, labels, _ = made
-    kept, found = answers.of_logits(logits, labels), predictions.of_logits(logits, labels)
+    kept, found = store.of_logits(logits, labels), predictions.of_logits(logits, labels)
     assert (kept.predicted.dtype, kept.confidence.dtype, kept.labels.dtype) == (np.uint8, np.float16, np.uint8)
     np.testing.assert_array_equal(kept.predicted, found.predicted)
     np.testing.assert_allclose(kept.confidence, found.confidence, rtol=1e-3)
@@ -62,9 +62,9 @@ def test_a_broken_net_has_no_answers(broken):
 
 def test_packed_arrays_come_back_and_do_not_know_the_time(monkeypatch, tmp_path):
     arrays = {"b/x": np.arange(5, dtype=np.uint8), "a": np.linspace(0, 1, 3).astype(np.float16)}
-    once = answers.packed(arrays)
+    once = store.packed(arrays)
     monkeypatch.setattr("time.time", lambda: 2e9)
-    assert answers.packed(dict(reversed(arrays.items()))) == once
+    assert store.packed(dict(reversed(arrays.items()))) == once
     path = tmp_path / "arrays.npz"
     path.write_bytes(once)
     with np.load(path) as stored:
@@ -86,7 +86,7 @@ def test_confusion_agrees_with_pandas_also_of_what_a_run_keeps(made):
     expected = pd.crosstab(labels, found.predicted).reindex(index=every, columns=every, fill_value=0)
     matrix = predictions.confusion(found, classes)
     np.testing.assert_array_equal(matrix, expected.to_numpy())
-    np.testing.assert_array_equal(matrix, predictions.confusion(answers.of_logits(logits, labels), classes))
+    np.testing.assert_array_equal(matrix, predictions.confusion(store.of_logits(logits, labels), classes))
 
 
 def test_class_accuracy_is_per_true_class_and_the_best_is_first():

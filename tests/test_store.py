@@ -158,12 +158,3 @@ def test_a_damaged_record_is_named_and_says_what_to_do(damage, tmp_path):
     (tmp_path / "record.json").write_text(damage)
     with pytest.raises(RunError, match=f"record.json .*delete {tmp_path} to train this run anew"):
         Run(tmp_path).record()
-
-
-def test_the_time_of_a_run_is_its_epochs_at_the_pace_of_the_median_one(tmp_path, monkeypatch):
-    history = [{"seconds": seconds} for seconds in (10.0, 900.0, 12.0)]
-    assert store.run_seconds(history) == 36 and store.run_seconds([]) == 0
-    monkeypatch.setenv("HELPERS_RUNS_USED", str(tmp_path / "uses"))
-    record = {"dataset": "cifar10", "profile": "full", "recipe": {"name": "a"}, "seed": 0, "device": "cpu"}
-    store.note_use(record, history)
-    assert json.loads((tmp_path / "uses").read_text())["seconds"] == 36

@@ -9,7 +9,7 @@ from helpers.regenerate.tables import Histories, judged, with_tables
 if TYPE_CHECKING:  # they load torch
     import pandas as pd
 
-    from helpers.training.answers import Answers
+    from helpers.training import Answers
 
 TOLERANCE = 5e-4  # five images in ten thousand: another device rounds otherwise where a run was asked again
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -62,9 +63,10 @@ class Training:
 
     def seconds(self) -> float:
         """Its time so far, at the pace of the median epoch."""
-        from helpers.training import Run, store
+        from helpers.training import Run
 
-        return store.run_seconds(Run(self.folder).history() or [])
+        seconds = [row["seconds"] for row in Run(self.folder).history() or ()]
+        return len(seconds) * median(seconds) if seconds else 0.0
 
     def epochs_done(self) -> int:
         """Epochs in its history so far."""

@@ -1,7 +1,9 @@
-"""A whole training run: what changes, one step, one epoch, and all of them, kept and taken up again."""
+"""A whole training run: one step, one epoch, and all of them, kept and taken up again."""
 
 import dataclasses
 import math
+import os
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,18 +13,18 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.optim.lr_scheduler import ReduceLROnPlateau
+from tqdm import tqdm
 
 from helpers import data, devices, models
 from helpers.data import Dataset, DeviceLoader, Images, Normalize, TrainLoader
 from helpers.devices import Compute
 from helpers.recipes import Recipe
-from helpers.training import answers, optim, schedules, store
-from helpers.training.progress import RunningMeans, epoch_line, progress_bar, rate, say
-from helpers.training.setting import Setting
+from helpers.training import store
+from helpers.training.state import Setting, State
 from helpers.training.store import Run, RunError
 
 EPOCHS_PER_SEED = 1000  # seeds of epochs: those of run seed 1 begin at 1000
+WATCHED = {"validation": "val_loss", "test": "test_loss", "last batch": "last_batch_loss"}  # columns of the history
 
 
 class TrainingDiverged(RuntimeError):
@@ -39,87 +41,20 @@ class Fitted(NamedTuple):
     record: dict[str, Any]  # as in record.json
 
 
-def start(setting: Setting) -> tuple[nn.Module, torch.optim.SGD]:
-    """A recipe's net on the device, with the first weights of its seed, and its optimizer."""
-    recipe, compute = setting.recipe, setting.compute
-    with devices.seeded(setting.seed):
-        model = compute.place(models.build(recipe.net, len(setting.dataset.classes), recipe.width))
-    return model, optim.make_optimizer(model, recipe)
-
-
-class State:
-    """All that changes while a net trains; `saved` is what a checkpoint holds of it."""
-
-    def __init__(self, setting: Setting, steps_per_epoch: int):
-        recipe, compute = setting.recipe, setting.compute
-        self.model, self.optimizer = start(setting)
-        self.plan = schedules.plan_of(recipe, steps_per_epoch)  # the rate of every step; None where a plateau decides
-        cut = {"factor": recipe.factor, "patience": recipe.patience, "min_lr": recipe.min_lr}
-        self.plateau = ReduceLROnPlateau(self.optimizer, **cut) if self.plan is None else None
-        horizon = recipe.ema_epochs * steps_per_epoch
-        self.average = optim.MovingAverage(self.model, horizon, recipe.ema_warmup) if horizon else None
-        self.scaler = torch.amp.GradScaler(compute.device, enabled=compute.needs_scaler)
-        self.history: list[dict[str, Any]] = []
-        self.steps: list[tuple[float, float]] = []  # learning rate and momentum of every step
-        self.predicted: list[np.ndarray] = []  # (N,) uint8 per epoch: the judged weights' classes of the test images
-        self.devices, self.commits = [compute.describe()], [store.commit()]  # that trained it, the latest last
-
-    @property
-    def judged(self) -> nn.Module:
-        """The net that the headline is about: the averaged one where there is one."""
-        return self.average.module if self.average else self.model
-
-    def saved(self) -> dict[str, Any]:
-        """State dicts and plain values only, so that torch.load(weights_only=True) reads it."""
-        return {
-            **{name: part.state_dict() for name, part in self._parts().items()},
-            "history": self.history,
-            "steps": torch.tensor(self.steps, dtype=torch.float64),
-            "predicted": torch.tensor(np.array(self.predicted)),
-            "devices": self.devices,
-            "commits": self.commits,
-        }
-
-    def restore(self, saved: Mapping[str, Any]) -> None:
-        """Take up what `saved` gave, on this device or another."""
-        for name, part in self._parts().items():
-            if saved[name]:  # a run may go on without the gradient scaler it began with, or with one it had not
-                part.load_state_dict(saved[name])
-        optim.use_own_kernel(self.optimizer)
-        self.history = list(saved["history"])
-        self.steps = [(lr, momentum) for lr, momentum in saved["steps"].tolist()]
-        self.predicted = list(saved["predicted"].numpy())
-        self.devices = [one for one in saved["devices"] if one not in self.devices] + self.devices
-        self.commits = [one for one in saved["commits"] if one not in self.commits] + self.commits
-
-    def _parts(self) -> dict[str, Any]:
-        parts = {"model": self.model, "optimizer": self.optimizer, "scaler": self.scaler}
-        parts |= {"plateau": self.plateau, "average": self.average}
-        return {name: part for name, part in parts.items() if part is not None}
-
-
 def fit(
     recipe: Recipe | str,
-    dataset: Dataset | str = "auto",
+    dataset: Dataset | str = "auto",  # or its name; "auto" is CIFAR-10 where it can be had, else Shapes-10
     *,
-    profile: str = "auto",
-    seed: int = 0,
-    root: Path | None = None,
-    compute: Compute | None = None,
-    hidden: bool = False,
+    profile: str = "auto",  # "smoke", "quick", "full", or "auto": full on a GPU, else quick
+    seed: int = 0,  # of the initial weights, the order of the images and their augmentation
+    root: Path | None = None,  # folder of all runs, default `runs_root()`
+    compute: Compute | None = None,  # device and number format, default what the machine does well
+    hidden: bool = False,  # show no progress
 ) -> Fitted:
     """Train a recipe, or take up where an earlier call was stopped, or return the run that is finished.
 
     A checkpoint is written after every epoch. Killed at any moment and called again, a run continues from its last
     epoch and ends with the same weights, on the CPU bit for bit. A run is never continued under another configuration.
-
-    Args:
-        dataset: a data set or its name; "auto" is CIFAR-10 where it can be had, else Shapes-10.
-        profile: "smoke", "quick", "full" or "auto".
-        seed: of the initial weights, the order of the images and their augmentation.
-        root: folder of all runs, default `runs_root()`.
-        compute: device and number format, default what the machine does well.
-        hidden: show no progress.
 
     Raises:
         RunError: what lies on disk of this run is incomplete or broken.
@@ -127,11 +62,11 @@ def fit(
     """
     setting = Setting.of(recipe, dataset, profile, seed, compute)
     run = store.run_directory(setting.dataset.name, setting.profile, setting.recipe.name, seed, root)
-    name = f"{setting.recipe.name}, seed {seed}"
-    if run.record() is None:
-        with run.lock(lambda: say(f"{name}: another process trains it; waiting for its result", hidden)):
-            return _train(setting, run, hidden)
-    return _train(setting, run, hidden)  # a finished run is only read: its folder may be one that cannot be written to
+    if run.record() is not None:
+        return _train(setting, run, hidden)  # it is only read: its folder may be one that cannot be written to
+    waiting = f"{setting.recipe.name}, seed {seed}: another process trains it; waiting for its result"
+    with run.lock(lambda: say(waiting, hidden)):
+        return _train(setting, run, hidden)
 
 
 def _train(setting: Setting, run: Run, hidden: bool) -> Fitted:
@@ -147,40 +82,25 @@ def _train(setting: Setting, run: Run, hidden: bool) -> Fitted:
         state.restore(saved)
         for row in state.history:
             say(epoch_line(row, recipe.epochs), hidden)
-        say(came_of(record) if record else f"continuing {recipe.name} after epoch {len(state.history)}", hidden)
-    before = state.history[:]
+        how = f"trained before, on {record['date'][:10]}" if record else f"continuing after epoch {len(state.history)}"
+        say(f"{recipe.name}, seed {setting.seed}: {how}", hidden)
+    if saved and not record:
+        run.follow(saved)  # a kill may have come between the checkpoint and these
+    for epoch in range(len(state.history), recipe.epochs):  # none of a finished run
+        started = time.perf_counter()
+        with devices.seeded(setting.seed * EPOCHS_PER_SEED + epoch):  # resumed or not, an epoch draws the same
+            row = train_epoch(state, setting, batches, epoch, hidden) | measure(state, setting, splits)
+        if state.plateau:
+            state.plateau.step(row[WATCHED[recipe.watches]])
+        state.history.append({**row, "seconds": round(time.perf_counter() - started, 3)})
+        run.keep({**state.saved(), "loader": setting.loader}, setting.configuration())
+        say(epoch_line(state.history[-1], recipe.epochs), hidden)
     if not record:
-        if saved:
-            run.follow(saved)  # a kill may have come between the checkpoint and these
-        for epoch in range(len(before), recipe.epochs):
-            state.history.append(one_epoch(state, setting, batches, splits, epoch, hidden))
-            run.keep({**state.saved(), "loader": setting.loader}, setting.configuration())
-            say(epoch_line(state.history[-1], recipe.epochs), hidden)
         logits = predict(state.judged, splits["test"], setting.normalize) * recipe.logit_scale
-        said = answers.of_logits(logits.numpy(), splits["test"].labels)
         record = record_of(setting, state)
-        run.finish(record, said, np.array(state.predicted))
-    store.note_use(record, before)
+        answers = store.of_logits(logits.numpy(), splits["test"].labels)
+        run.finish(record, answers, np.array(state.predicted))
     return Fitted(calibrated(state.judged, recipe.logit_scale), state.history, record)
-
-
-def one_epoch(
-    state: State,
-    setting: Setting,
-    batches: TrainLoader | DeviceLoader,
-    measured: Mapping[str, Images],
-    epoch: int,
-    hidden: bool,
-) -> dict[str, Any]:
-    """Train one epoch, measure, move a plateau on; returns the epoch's row of the history."""
-    started = time.perf_counter()
-    with devices.seeded(setting.seed * EPOCHS_PER_SEED + epoch):  # resumed or not, an epoch draws the same
-        row = train_epoch(state, setting, batches, epoch, hidden)
-        row |= measure(state, setting, measured)
-    if state.plateau is not None:
-        watched = {"validation": "val_loss", "test": "test_loss", "last batch": "last_batch_loss"}
-        state.plateau.step(row[watched[setting.recipe.watches]])
-    return {**row, "seconds": round(time.perf_counter() - started, 3)}
 
 
 def train_epoch(
@@ -190,9 +110,6 @@ def train_epoch(
 
     Returns the first columns of the epoch's row. Loss and accuracy are means over the augmented images, each measured
     before its step; the loss is the one that was minimised.
-
-    Raises:
-        TrainingDiverged: the loss became infinite or not a number.
     """
     means, compute = RunningMeans(setting.compute.device), setting.compute
     state.model.train()
@@ -204,8 +121,7 @@ def train_epoch(
             if bar.update():  # at most once a second, since reading waits for the device
                 mean, accuracy = means.read()
                 check_finite(mean, state)
-                said = f"loss {mean:.3f}, accuracy {accuracy:6.2%}, rate {rate(state.steps[-1][0])}"
-                bar.set_postfix_str(said, refresh=False)
+                bar.set_postfix_str(f"loss {mean:.3f}, accuracy {accuracy:6.2%}", refresh=False)
     mean, accuracy = means.read()
     check_finite(mean, state)
     lr, momentum = state.steps[-1]
@@ -222,7 +138,8 @@ def train_step(
     step, a scalar, and the logits (B, K); both detached, neither waited for.
     """
     if state.plan is not None:
-        optim.set_rate(state.optimizer, float(state.plan[len(state.steps)]))
+        for group in state.optimizer.param_groups:
+            group["lr"] = float(state.plan[len(state.steps)])
     with compute.autocast():
         logits = state.model(images)
     loss = recipe_loss(logits, labels, recipe)
@@ -234,8 +151,8 @@ def train_step(
     state.optimizer.zero_grad(set_to_none=True)
     group = state.optimizer.param_groups[0]
     state.steps.append((float(group["lr"]), float(group["momentum"])))
-    if state.average:
-        state.average.after_step(state.model, len(state.steps))
+    if state.average and len(state.steps) % state.average.every == 0:
+        state.average.update(state.model)
     return loss.detach(), logits.detach()
 
 
@@ -269,16 +186,14 @@ def measure(state: State, setting: Setting, splits: Mapping[str, Images]) -> dic
     row: dict[str, float | None] = {}
     for prefix, model in (("", state.model), ("ema_", state.average and state.average.module)):
         for name in ("val", "test"):
-            row[f"{prefix}{name}_loss"] = row[f"{prefix}{name}_accuracy"] = None
-            if model is None or name not in splits:
-                continue
-            logits = predict(model, splits[name], setting.normalize)
-            loss, accuracy = scores(logits, splits[name], setting.recipe.logit_scale)
-            row[f"{prefix}{name}_loss"], row[f"{prefix}{name}_accuracy"] = loss, accuracy
-            if model is state.model:
-                check_finite(loss, state)
-            if name == "test" and model is state.judged:
-                state.predicted.append(logits.argmax(1).numpy().astype(np.uint8))
+            loss = accuracy = None
+            if model is not None and name in splits:
+                logits = predict(model, splits[name], setting.normalize)
+                loss, accuracy = scores(logits, splits[name], setting.recipe.logit_scale)
+                if name == "test" and model is state.judged:
+                    state.predicted.append(logits.argmax(1).numpy().astype(np.uint8))
+            row |= {f"{prefix}{name}_loss": loss, f"{prefix}{name}_accuracy": accuracy}
+    check_finite(row["test_loss"], state)
     return row
 
 
@@ -318,13 +233,51 @@ def record_of(setting: Setting, state: State) -> dict[str, Any]:
         "best_test_accuracy": best[f"{prefix}test_accuracy"],
         "best_test_epoch": best["epoch"],
         "seconds": round(sum(row["seconds"] for row in state.history), 1),
-        "device": ", then ".join(state.devices),
+        "device": ", then ".join(state.makers["devices"]),
         "loader": setting.loader,
-        **(store.provenance() | {"commit": ", then ".join(state.commits)}),
+        **(store.provenance() | {"commit": ", then ".join(state.makers["commits"])}),
     }
 
 
-def came_of(record: Mapping[str, Any]) -> str:
-    """Which run this was, and what made it."""
-    made = f"on {record['date'][:10]} by torch {record['versions']['torch']}, commit {record['commit']}"
-    return f"{record['recipe']['name']}, seed {record['seed']}: trained before, {made}"
+class RunningMeans:
+    """Loss and accuracy of an epoch so far, weighted by samples, summed on the device so that no step waits for it."""
+
+    def __init__(self, device: str):
+        self.sums, self.seen = torch.zeros(2, device=device), 0  # of losses and of right answers; samples
+
+    def add(self, loss: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> None:
+        """Count one batch: its mean loss (), logits (B, K) and labels (B,)."""
+        self.sums += torch.stack((loss * len(labels), (logits.argmax(1) == labels).sum()))
+        self.seen += len(labels)
+
+    def read(self) -> tuple[float, float]:
+        """Mean loss and accuracy in [0, 1]; waits for the device."""
+        loss, right = self.sums.tolist()
+        return loss / max(1, self.seen), right / max(1, self.seen)
+
+
+def progress_bar(epoch: int, epochs: int, steps: int, hidden: bool) -> tqdm:
+    """An epoch's progress bar on stdout; epochs are counted from 0.
+
+    It refreshes once a second, or as rarely as TQDM_MININTERVAL says in the environment.
+    """
+    seconds = max(1.0, float(os.environ.get("TQDM_MININTERVAL", "1")))
+    shown = {"desc": f"epoch {epoch + 1:>2}/{epochs}", "file": sys.stdout, "leave": False, "disable": hidden}
+    return tqdm(total=steps, mininterval=seconds, **shown)
+
+
+def say(line: str, hidden: bool = False) -> None:
+    """Write one line to stdout without breaking a bar."""
+    if not hidden:
+        tqdm.write(line, file=sys.stdout)
+
+
+def epoch_line(row: Mapping[str, Any], epochs: int) -> str:
+    """An epoch of the history as one line: rate, then loss and accuracy of each split that was measured."""
+    parts = [f"epoch {row['epoch']:>2}/{epochs}", f"rate {row['lr']:<7.4g}"]
+    for split in ("train", "val", "test"):
+        if row.get(f"{split}_loss") is not None:
+            parts.append(f"{split} {row[f'{split}_loss']:.3f} {row[f'{split}_accuracy']:6.2%}")
+    if row.get("ema_test_accuracy") is not None:
+        parts.append(f"averaged {row['ema_test_accuracy']:6.2%}")
+    return "  ".join([*parts, f"{row['seconds']:.0f} s"])
