@@ -57,10 +57,8 @@ class Compute:
 
     def synchronize(self) -> None:
         """Wait until the device has done what it was given; needed before reading a clock."""
-        if self.device == "cuda":
-            torch.cuda.synchronize()
-        elif self.device == "mps":
-            torch.mps.synchronize()
+        if self.device != "cpu":
+            torch.accelerator.synchronize()
 
     def describe(self) -> str:
         """One line for records and notebooks, for example "cpu (AMD EPYC, 2 threads), bf16"."""

@@ -346,9 +346,9 @@ def test_the_deviation_that_many_copied_is_the_mean_of_the_images_own(cifar10):
     np.testing.assert_allclose(images.std(1).mean(0), [0.2023, 0.1994, 0.2010], atol=2e-4)
 
 
-def test_a_read_only_runs_folder_is_one_clear_error(small_recipe, tiny, tmp_path):
+def test_a_runs_folder_that_cannot_be_written_is_named(small_recipe, tiny, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(PermissionError, match="cannot write to .* name a folder you can write to in RUNS_ROOT"):
+    with pytest.raises(OSError, match=str(tmp_path / "file")):
         fit(small_recipe, tiny, profile="full", root=tmp_path / "file", hidden=True)
 
 
@@ -370,17 +370,7 @@ def test_the_command_line_tells_mistakes_in_one_line(arguments, message, capsys)
     assert message in error and error.count("\n") == 1 and error.startswith("error: ")
 
 
-def test_the_command_line_trains(capsys, own_runs):
-    assert (
-        command_line.main(["davidnet-onecycle", "--dataset", "shapes10", "--profile", "smoke", "--set", "epochs=1"])
-        == 0
-    )
-    shown = capsys.readouterr().out
-    assert "davidnet-onecycle+epochs=1, seed 0: test accuracy" in shown and "epoch  1/1" in shown
-    assert len(list(own_runs.rglob("record.json"))) == 1
-
-
-def test_the_command_line_needs_no_notebook_libraries():
+def test_the_command_line_trains_and_needs_no_notebook_libraries(own_runs):
     """A bare GPU machine has torch, torchvision, albumentations, numpy, tqdm and filelock."""
     script = (
         "import sys; sys.modules.update(dict.fromkeys(['matplotlib', 'pandas', 'seaborn', 'IPython', 'papermill',"
@@ -389,7 +379,9 @@ def test_the_command_line_needs_no_notebook_libraries():
         "sys.exit(command_line.main([*asked, '--profile', 'smoke', '--dataset', 'shapes10']))"
     )
     done = subprocess.run([PYTHON, "-c", script], capture_output=True, text=True)
-    assert done.returncode == 0 and "test accuracy" in done.stdout, done.stderr
+    assert done.returncode == 0, done.stderr
+    assert "davidnet-onecycle+epochs=1, seed 0: test accuracy" in done.stdout and "epoch  1/1" in done.stdout
+    assert len(list(own_runs.rglob("record.json"))) == 1
 
 
 def test_real_cifar10_is_learned(cifar10, tmp_path):

@@ -11,17 +11,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
 from helpers import data, devices, models
-from helpers.data import Dataset, DeviceLoader, Images, Normalize, TrainLoader
+from helpers.data import Dataset, Images, Normalize
 from helpers.devices import Compute
 from helpers.recipes import Recipe
 from helpers.training import store
-from helpers.training.state import Setting, State
-from helpers.training.store import Run, RunError
+from helpers.training.state import Loader, Setting, State
+from helpers.training.store import Row, Run, RunError
 
 EPOCHS_PER_SEED = 1000  # seeds of epochs: those of run seed 1 begin at 1000
 WATCHED = {"validation": "val_loss", "test": "test_loss", "last batch": "last_batch_loss"}  # columns of the history
@@ -37,8 +37,8 @@ class Fitted(NamedTuple):
     # In eval mode, on the device: the averaged weights where the recipe keeps an average, else the last ones; the
     # logit scale is folded into the head, so that a softmax of the logits is the net's confidence
     model: nn.Module
-    history: list[dict[str, Any]]  # one dict per epoch; accuracies in [0, 1], `lr` the rate of the epoch's last step
-    record: dict[str, Any]  # as in record.json
+    history: list[Row]  # one dict per epoch; accuracies in [0, 1], `lr` the rate of the epoch's last step
+    record: Row  # as in record.json
 
 
 def fit(
@@ -55,10 +55,7 @@ def fit(
 
     A checkpoint is written after every epoch. Killed at any moment and called again, a run continues from its last
     epoch and ends with the same weights, on the CPU bit for bit. A run is never continued under another configuration.
-
-    Raises:
-        RunError: what lies on disk of this run is incomplete or broken.
-        TrainingDiverged: the loss became infinite or not a number.
+    RunError says that what lies on disk is incomplete or broken, TrainingDiverged that the loss is no longer a number.
     """
     setting = Setting.of(recipe, dataset, profile, seed, compute)
     run = store.run_directory(setting.dataset.name, setting.profile, setting.recipe.name, seed, root)
@@ -103,9 +100,7 @@ def _train(setting: Setting, run: Run, hidden: bool) -> Fitted:
     return Fitted(calibrated(state.judged, recipe.logit_scale), state.history, record)
 
 
-def train_epoch(
-    state: State, setting: Setting, batches: TrainLoader | DeviceLoader, epoch: int, hidden: bool = True
-) -> dict[str, Any]:
+def train_epoch(state: State, setting: Setting, batches: Loader, epoch: int, hidden: bool = True) -> Row:
     """Train on every batch once; epochs are counted from 0.
 
     Returns the first columns of the epoch's row. Loss and accuracy are means over the augmented images, each measured
@@ -129,9 +124,7 @@ def train_epoch(
     return row | ({"last_batch_loss": loss.item()} if setting.recipe.decides_on == "last batch" else {})
 
 
-def train_step(
-    state: State, images: torch.Tensor, labels: torch.Tensor, recipe: Recipe, compute: Compute
-) -> tuple[torch.Tensor, torch.Tensor]:
+def train_step(state: State, images: Tensor, labels: Tensor, recipe: Recipe, compute: Compute) -> tuple[Tensor, Tensor]:
     """Set the rate, forward, loss, backward, optimizer step, average; the net is in train mode.
 
     Images (B, 3, 32, 32) float32, normalised, and labels (B,) int64 are on the device. Returns the loss before the
@@ -156,14 +149,14 @@ def train_step(
     return loss.detach(), logits.detach()
 
 
-def recipe_loss(logits: torch.Tensor, labels: torch.Tensor, recipe: Recipe) -> torch.Tensor:
+def recipe_loss(logits: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
     """Mean cross-entropy of logits (B, K), scaled and with smoothed labels (B,) as the recipe says; float32."""
     scaled = logits.float() * recipe.logit_scale
     return F.cross_entropy(scaled, labels, label_smoothing=recipe.label_smoothing)
 
 
 @torch.no_grad()
-def predict(model: nn.Module, split: Images, normalize: Normalize) -> torch.Tensor:
+def predict(model: nn.Module, split: Images, normalize: Normalize) -> Tensor:
     """Logits (N, K) of every image of a split, float32 on the CPU; the net is in eval mode meanwhile."""
     with models.evaluating(model), normalize.compute.autocast():
         return torch.cat([model(normalize(images)).float() for images, _ in data.eval_batches(split)]).cpu()
@@ -174,16 +167,16 @@ def evaluate(model: nn.Module, split: Images, normalize: Normalize, logit_scale:
     return scores(predict(model, split, normalize), split, logit_scale)
 
 
-def scores(logits: torch.Tensor, split: Images, logit_scale: float) -> tuple[float, float]:
+def scores(logits: Tensor, split: Images, logit_scale: float) -> tuple[float, float]:
     """The same of logits (N, K)."""
     labels = torch.tensor(split.labels)
     loss = F.cross_entropy(logits * logit_scale, labels).item()
     return loss, (logits.argmax(1) == labels).double().mean().item()
 
 
-def measure(state: State, setting: Setting, splits: Mapping[str, Images]) -> dict[str, float | None]:
+def measure(state: State, setting: Setting, splits: Mapping[str, Images]) -> Row:
     """Validation and test loss and accuracy, raw and averaged, None where there is none; keeps what was predicted."""
-    row: dict[str, float | None] = {}
+    row: Row = {}
     for prefix, model in (("", state.model), ("ema_", state.average and state.average.module)):
         for name in ("val", "test"):
             loss = accuracy = None
@@ -213,7 +206,7 @@ def calibrated(model: nn.Module, logit_scale: float) -> nn.Module:
     return model.eval().requires_grad_(True)
 
 
-def record_of(setting: Setting, state: State) -> dict[str, Any]:
+def record_of(setting: Setting, state: State) -> Row:
     """Everything needed to repeat a finished run, and what came of it.
 
     `test_accuracy` is the headline: the last epoch's, of the averaged weights where the recipe keeps them.
@@ -245,7 +238,7 @@ class RunningMeans:
     def __init__(self, device: str):
         self.sums, self.seen = torch.zeros(2, device=device), 0  # of losses and of right answers; samples
 
-    def add(self, loss: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> None:
+    def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
         """Count one batch: its mean loss (), logits (B, K) and labels (B,)."""
         self.sums += torch.stack((loss * len(labels), (logits.argmax(1) == labels).sum()))
         self.seen += len(labels)
@@ -257,10 +250,7 @@ class RunningMeans:
 
 
 def progress_bar(epoch: int, epochs: int, steps: int, hidden: bool) -> tqdm:
-    """An epoch's progress bar on stdout; epochs are counted from 0.
-
-    It refreshes once a second, or as rarely as TQDM_MININTERVAL says in the environment.
-    """
+    """An epoch's bar on stdout, counted from 0; refreshed once a second, or as rarely as TQDM_MININTERVAL says."""
     seconds = max(1.0, float(os.environ.get("TQDM_MININTERVAL", "1")))
     shown = {"desc": f"epoch {epoch + 1:>2}/{epochs}", "file": sys.stdout, "leave": False, "disable": hidden}
     return tqdm(total=steps, mininterval=seconds, **shown)

@@ -42,8 +42,6 @@ def one_cycle_plan(total_steps: int, peak: float, min_lr: float, max_lr: float, 
     Steps 0 and the last one train at `min_lr` exactly, the peak at `max_lr`, (total_steps,) float64. `peak` is where
     it lies, as a share of the run; 5/24 in the assignment.
     """
-    if total_steps < 3:
-        raise ValueError(f"a cycle needs at least 3 steps, not {total_steps}: train more epochs or smaller batches")
     if not 0 < peak < 1:
         raise ValueError(f"peak is a share of the run between 0 and 1, not {peak}")
     if not 0 <= min_lr <= max_lr:

@@ -16,6 +16,7 @@ from helpers.devices import Compute
 from helpers.recipes import Recipe
 from helpers.training import schedules, store
 
+Loader = TrainLoader | DeviceLoader
 PARTS = ("model", "optimizer", "scaler", "plateau", "average")  # of a state; the last two may be missing
 PER_IMAGE = (0.2023, 0.1994, 0.2010)  # CIFAR-10's deviation within an image, on average
 EMA_EVERY = 5  # steps between two updates of the average, as in cifar10-fast; every step where its horizon is short
@@ -61,7 +62,7 @@ class Setting:
         """Who makes the training batches: "albumentations" or "device"."""
         return data.choose_path(self.recipe.transforms, self.compute)
 
-    def batches(self, split: Images) -> TrainLoader | DeviceLoader:
+    def batches(self, split: Images) -> Loader:
         """The run's shuffled, augmented batches of a split; `.epoch(k)` yields those of an epoch."""
         recipe, mean = self.recipe, self.normalize.mean
         return data.make_loader(self.loader, split, recipe.transforms, mean, recipe.batch_size, self.seed, self.compute)
