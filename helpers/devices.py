@@ -46,8 +46,7 @@ class Compute:
 
     def autocast(self) -> contextlib.AbstractContextManager:
         """Context in which products and convolutions run in the chosen number format."""
-        enabled = self.precision != "fp32"
-        return torch.autocast(self.device, dtype=PRECISIONS[self.precision] if enabled else None, enabled=enabled)
+        return torch.autocast(self.device, dtype=PRECISIONS[self.precision], enabled=self.precision != "fp32")
 
     def place(self, module: torch.nn.Module) -> torch.nn.Module:
         """Move a module's parameters and buffers to the device, in the chosen layout; a CPU then keeps its memory."""
@@ -121,11 +120,6 @@ def seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())), repeatable():
         torch.manual_seed(seed)
         yield
-
-
-def default_workers(compute: Compute) -> int:
-    """Worker processes that prepare batches: none where the trainer needs every core itself, else up to 8."""
-    return 0 if compute.device == "cpu" else min(8, cores())
 
 
 def _present_devices() -> list[str]:

@@ -14,13 +14,13 @@ from helpers.data.augment import Cutout, Flip, GridDistortion, PadCrop, Rotate, 
 from helpers.devices import Compute
 from helpers.files import choice, literal, number
 
-WATCHED = ("validation", "test", "last batch")
+WATCHED = {"validation": "val_loss", "test": "test_loss", "last batch": "last_batch_loss"}  # columns of the history
 CHOICES = {
     "net": tuple(models.NETS),
     "schedule": ("one-cycle", "plateau", "step"),
     "statistics": ("dataset", "half", "per-image"),
     "ease": ("linear", "cosine"),
-    "watches": WATCHED,
+    "watches": tuple(WATCHED),
 }
 FROM_ONE = ("width", "batch_size", "epochs", "ema_warmup")  # lowest value; other numbers begin at 0
 UP_TO_ONE = ("peak", "momentum", "label_smoothing")

@@ -492,3 +492,9 @@ def test_a_wrong_choice_is_one_clear_error(asked, transforms, message):
 def test_values_that_would_mean_something_else_to_each_loader_are_refused(kind, settings, said):
     with pytest.raises(ValueError, match=said):
         kind(**settings)
+
+
+@pytest.mark.parametrize("device, cores, expected", [("cpu", 3, 0), ("cuda", 3, 3), ("cuda", 64, 8)])
+def test_only_accelerators_get_workers_and_no_more_than_cores(device, cores, expected, monkeypatch):
+    monkeypatch.setattr(devices, "cores", lambda: cores)
+    assert make_loader("albumentations", noise(4), (), MEAN, 2, 0, Compute(device, "fp32")).workers == expected

@@ -65,17 +65,6 @@ def test_seeded_repeats_inside_and_gives_back_the_generator_even_after_an_error(
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_only_accelerators_get_workers():
-    assert devices.default_workers(Compute("cpu", "fp32")) == 0
-    assert 1 <= devices.default_workers(Compute("cuda", "bf16")) <= 8
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="only Linux tells which cores are allowed")
-def test_no_more_workers_than_cores_that_are_allowed(monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 2, 5})
-    assert devices.default_workers(Compute("cuda", "bf16")) == 3
-
-
 FAULTS = """
 import resource, torch
 from helpers import devices

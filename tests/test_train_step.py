@@ -1,5 +1,6 @@
 import copy
 import dataclasses
+import sys
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ from helpers.training import (
     train_epoch,
     train_step,
 )
-from helpers.training.fit import RunningMeans, epoch_line, progress_bar
+from helpers.training.fit import epoch_line, progress_bar
 from helpers.training.schedules import one_cycle_plan
 from helpers.training.state import start_momentum
 
@@ -221,11 +222,20 @@ def test_a_long_average_moves_on_every_few_steps(small_recipe):
     assert state.average.updates == 2
 
 
-def test_running_means_weigh_by_samples():
-    means = RunningMeans("cpu")
-    means.add(torch.tensor(1.0), torch.eye(10)[[0, 1]], torch.tensor([0, 1]))
-    means.add(torch.tensor(4.0), torch.eye(10)[[2]], torch.tensor([3]))
-    assert means.read() == pytest.approx((2.0, 2 / 3))
+def test_an_epoch_s_means_weigh_by_samples(small_recipe, tiny, monkeypatch):
+    seen = []
+
+    def noted(state, images, labels, *rest):
+        loss, logits = train_step(state, images, labels, *rest)
+        seen.append((loss.item(), (logits.argmax(1) == labels).sum().item(), len(labels)))
+        return loss, logits
+
+    monkeypatch.setattr(sys.modules["helpers.training.fit"], "train_step", noted)
+    loader = TrainLoader(tiny.train, [], tiny.mean, 140)
+    row = train_epoch(state_of(small_recipe), setting_of(small_recipe, tiny), loader, 0)
+    losses, right, counts = zip(*seen)
+    assert counts == (140, 10) and row["train_accuracy"] == sum(right) / 150
+    assert row["train_loss"] == pytest.approx((140 * losses[0] + 10 * losses[1]) / 150)
 
 
 def test_the_bar_reads_the_device_at_most_once_a_second(monkeypatch):

@@ -177,7 +177,8 @@ def make_loader(
     choice("loader", path, PATHS)
     if path == "device":
         return DeviceLoader(split, transforms, mean, batch_size, seed, compute.device)
-    return TrainLoader(split, transforms, mean, batch_size, seed, devices.default_workers(compute))
+    workers = 0 if compute.device == "cpu" else min(8, devices.cores())  # there, the trainer needs every core itself
+    return TrainLoader(split, transforms, mean, batch_size, seed, workers)
 
 
 class Normalize:

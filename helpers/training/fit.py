@@ -18,13 +18,12 @@ from tqdm import tqdm
 from helpers import data, devices, models
 from helpers.data import Dataset, Images, Normalize
 from helpers.devices import Compute
-from helpers.recipes import Recipe
+from helpers.recipes import WATCHED, Recipe
 from helpers.training import store
 from helpers.training.state import Loader, Setting, State
 from helpers.training.store import Row, Run, RunError
 
 EPOCHS_PER_SEED = 1000  # seeds of epochs: those of run seed 1 begin at 1000
-WATCHED = {"validation": "val_loss", "test": "test_loss", "last batch": "last_batch_loss"}  # columns of the history
 
 
 class TrainingDiverged(RuntimeError):
@@ -106,22 +105,29 @@ def train_epoch(state: State, setting: Setting, batches: Loader, epoch: int, hid
     Returns the first columns of the epoch's row. Loss and accuracy are means over the augmented images, each measured
     before its step; the loss is the one that was minimised.
     """
-    means, compute = RunningMeans(setting.compute.device), setting.compute
+    compute, normalize = setting.compute, setting.normalize
+    sums, seen = torch.zeros(2, device=compute.device), 0  # of losses and of right answers, kept where no step waits
     state.model.train()
     with devices.repeatable(), progress_bar(epoch, setting.recipe.epochs, len(batches), hidden) as bar:
         for images, labels in batches.epoch(epoch):
             labels = devices.sent(labels, compute.device)
-            loss, logits = train_step(state, setting.normalize(images), labels, setting.recipe, compute)
-            means.add(loss, logits, labels)
+            loss, logits = train_step(state, normalize(images), labels, setting.recipe, compute)
+            sums += torch.stack((loss * len(labels), (logits.argmax(1) == labels).sum()))
+            seen += len(labels)
             if bar.update():  # at most once a second, since reading waits for the device
-                mean, accuracy = means.read()
-                check_finite(mean, state)
+                mean, accuracy = _means(sums, seen, state)
                 bar.set_postfix_str(f"loss {mean:.3f}, accuracy {accuracy:6.2%}", refresh=False)
-    mean, accuracy = means.read()
-    check_finite(mean, state)
+    mean, accuracy = _means(sums, seen, state)
     lr, momentum = state.steps[-1]
     row = {"epoch": epoch + 1, "lr": lr, "momentum": momentum, "train_loss": mean, "train_accuracy": accuracy}
     return row | ({"last_batch_loss": loss.item()} if setting.recipe.decides_on == "last batch" else {})
+
+
+def _means(sums: Tensor, seen: int, state: State) -> tuple[float, float]:
+    """Mean loss and accuracy so far, weighted by samples; waits for the device."""
+    loss, accuracy = (total / seen for total in sums.tolist())
+    check_finite(loss, state)
+    return loss, accuracy
 
 
 def train_step(state: State, images: Tensor, labels: Tensor, recipe: Recipe, compute: Compute) -> tuple[Tensor, Tensor]:
@@ -230,23 +236,6 @@ def record_of(setting: Setting, state: State) -> Row:
         "loader": setting.loader,
         **(store.provenance() | {"commit": ", then ".join(state.makers["commits"])}),
     }
-
-
-class RunningMeans:
-    """Loss and accuracy of an epoch so far, weighted by samples, summed on the device so that no step waits for it."""
-
-    def __init__(self, device: str):
-        self.sums, self.seen = torch.zeros(2, device=device), 0  # of losses and of right answers; samples
-
-    def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Count one batch: its mean loss (), logits (B, K) and labels (B,)."""
-        self.sums += torch.stack((loss * len(labels), (logits.argmax(1) == labels).sum()))
-        self.seen += len(labels)
-
-    def read(self) -> tuple[float, float]:
-        """Mean loss and accuracy in [0, 1]; waits for the device."""
-        loss, right = self.sums.tolist()
-        return loss / max(1, self.seen), right / max(1, self.seen)
 
 
 def progress_bar(epoch: int, epochs: int, steps: int, hidden: bool) -> tqdm:
