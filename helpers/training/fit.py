@@ -81,7 +81,7 @@ def _train(setting: Setting, run: Run, hidden: bool) -> Fitted:
         how = f"trained before, on {record['date'][:10]}" if record else f"continuing after epoch {len(state.history)}"
         say(f"{recipe.name}, seed {setting.seed}: {how}", hidden)
     if saved and not record:
-        run.follow(saved)  # a kill may have come between the checkpoint and these
+        run.follow(saved)  # a kill may have come between the checkpoint and its tables
     for epoch in range(len(state.history), recipe.epochs):  # none of a finished run
         started = time.perf_counter()
         with devices.seeded(setting.seed * EPOCHS_PER_SEED + epoch):  # resumed or not, an epoch draws the same
