@@ -68,11 +68,6 @@ def test_another_number_format_is_no_pair_and_another_machine_is():
     assert found(plus, half) == {} and len(found(plus, run(0.93, device="cpu (C), bf16", max_lr=0.2))) == 1
 
 
-def test_runs_of_one_recipe_under_two_names_are_one_base():
-    (one,) = found(run(0.94, 0), run(0.95, 1, width=64), run(0.9, 1, max_lr=0.2)).values()
-    assert one.base == "davidnet-onecycle-plus" and one.effect.value == pytest.approx(-0.05)
-
-
 def test_a_changed_recipe_may_be_a_base_itself():
     narrow = run(0.88, width=16)
     keys = list(found(run(0.94), narrow, run(0.86, width=16, logit_scale=1.0)))
@@ -99,10 +94,10 @@ def test_two_named_recipes_count_if_one_field_differs():
 @pytest.mark.parametrize(
     "before, after, said",
     [
-        (CUTOUT, CROP, "without Cutout"),
-        (CROP, CUTOUT, "with Cutout"),
-        (CUTOUT, "[]", "without Cutout, PadCrop"),
-        (CUTOUT, CUTOUT.replace("8", "16"), "Cutout size 8 → 16"),
+        (CUTOUT, CROP, "without Cutout (size 8)"),
+        (CROP, CUTOUT, "with Cutout (size 8)"),
+        (CUTOUT, "[]", "without PadCrop (padding 4), Cutout (size 8)"),
+        (CUTOUT, CUTOUT.replace("8", "16"), "without Cutout (size 8), with Cutout (size 16)"),
         (json.dumps(json.loads(CUTOUT)[::-1]), CUTOUT, "transforms in another order"),
     ],
 )

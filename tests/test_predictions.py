@@ -124,11 +124,6 @@ def test_ranked_mistakes_are_all_wrong_and_in_order(made):
     assert (np.diff(found.confidence[places]) <= 0).all()
 
 
-def test_agreement_counts_equal_answers_right_or_wrong():
-    other = predictions.of_logits(LOGITS[[0, 1, 2, 3, 5, 5]], LABELS)
-    assert predictions.agreement(SIX, other) == share(5, 6)
-
-
 def test_luck_by_hand():
     """Two images: each half is one of them. Epoch 1 knows the first, epoch 2 the second, epoch 3 neither."""
     claimed, kept = predictions.luck_of_best_epoch(np.array([[1, 0], [0, 1], [0, 0]], bool), draws=20)

@@ -15,7 +15,7 @@ DAVIDNET, RESNET18 = GRIDS
 
 def found_in(grid, images, root):
     """The cells of a grid that are published or lie in the run store."""
-    return rate_grid.of_rows(grid, archive.read("rate_grid.csv", images, root).to_dict("records"))
+    return rate_grid.read(grid, archive.read("rate_grid.csv", images, root))
 
 
 def run_all(grid, accuracy):

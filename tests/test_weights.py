@@ -75,10 +75,10 @@ def test_loading_leaves_the_generator_alone(folder):
 def test_damage_is_named_with_a_way_out(folder):
     path = folder / "davidnet.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"\x00\x01")
-    with pytest.raises(WeightsError, match=r"davidnet.safetensors has .* its checksum is wrong; fetch it again with"):
+    with pytest.raises(WeightsError, match="davidnet.safetensors is missing or damaged: its checksum"):
         weights.published("davidnet", folder)
     path.unlink()
-    with pytest.raises(WeightsError, match="davidnet.safetensors is missing"):
+    with pytest.raises(WeightsError, match="fetch it again with: git -C .*/weights checkout -- davidnet.safetensors"):
         weights.published("davidnet", folder)
 
 
@@ -110,7 +110,7 @@ def test_weights_stay_where_the_chosen_run_is_published_and_not_in_the_store(sto
 
 @pytest.mark.parametrize("net", weights.CHOICE)
 def test_committed_weights_reach_their_recorded_accuracy(net, cifar10):
-    """On a thousand real images the rounded net gives the recorded answers, but for a few close calls."""
+    """On four hundred real images the rounded net gives the recorded answers, but for a few close calls."""
     found = weights.published(net)
     if found is None:
         assert net not in weights.index()  # none is published yet: nothing may claim to be
@@ -118,11 +118,11 @@ def test_committed_weights_reach_their_recorded_accuracy(net, cifar10):
     facts = found.facts
     answers = archive.all_answers(root=Path("no-runs"))[f"cifar10/{facts['recipe']}/{facts['seed']}"]
     setting = Setting.of(facts["recipe"], "cifar10", "full", facts["seed"])
-    sample = np.arange(0, len(cifar10.test), 10)
+    sample = np.arange(0, len(cifar10.test), 25)
     model = setting.compute.place(found.model)
     predicted = predict(model, cifar10.test.take(sample), setting.normalize).argmax(1).numpy()
     assert (predicted == answers.predicted[sample]).mean() > 0.99
     accuracy = (predicted == cifar10.test.labels[sample]).mean()
-    assert accuracy == pytest.approx(answers.right[sample].mean(), abs=0.006)
+    assert accuracy == pytest.approx(answers.right[sample].mean(), abs=0.01)
     assert answers.accuracy == pytest.approx(facts["test_accuracy"], abs=5e-4)
     assert data.load("cifar10").test.labels.tolist() == answers.labels.tolist()

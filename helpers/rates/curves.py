@@ -1,12 +1,8 @@
 """The curve of a learning-rate range test (Smith 2017, section 3.3) and what it suggests."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
-
-from helpers.files import choice, number
 
 WINDOW = 0.03  # standard deviation of the smoothing window, as a share of the sweep
 FEWEST = 15  # steps, below which no slope can be told from noise
@@ -15,6 +11,13 @@ LOST = 0.5  # share of the fall that is lost again where the loss counts as expl
 FAR = 1.5  # times the loss of the beginning, above which a net counts as another one afterwards
 LEARNT = 0.03  # gain of accuracy below which the net has learnt nothing
 NAMES = ("steepest", "valley", "minimum", "divergence")
+# what may be wrong with a curve, and what to do
+TOO_SHORT = f"the curve is too short: take {FEWEST} steps or more"
+EXPLODES = "the loss explodes before it falls: lower start_lr, or take larger batches"
+FLAT = "the curve is flat: raise end_lr, and check that labels and images belong together"
+NOISY = "the curve is noisy: take more steps, larger batches or several seeds"
+IGNORANT = "where its loss is lowest, the net has learnt nothing: take another seed, or lower start_lr"
+UNFINISHED = "the curve ends before the loss explodes: raise end_lr"
 
 
 @dataclass(frozen=True)
@@ -28,9 +31,6 @@ class Sweep:
     diverge_at: float = 4.0  # the sweep ends where the loss is so many times its lowest value, both smoothed
 
     def __post_init__(self) -> None:
-        choice("scale", self.scale, ("exp", "linear"))
-        number("steps", self.steps, low=2, whole=True)
-        number("diverge_at", self.diverge_at, low=1)
         if not 0 < self.start_lr < self.end_lr:
             raise ValueError(f"need 0 < start_lr < end_lr, got start_lr={self.start_lr}, end_lr={self.end_lr}")
 
@@ -64,7 +64,7 @@ class Suggestions:
     valley: float | None = None  # in the middle of the longest fall (after fastai's default, which counts steps)
     minimum: float | None = None  # the rate of the lowest loss; already too high to train at for long
     divergence: float | None = None  # beyond the minimum, half of the fall is lost again
-    problems: tuple[str, ...] = ()  # what is wrong with the curve and what to do, one sentence each
+    problems: tuple[str, ...] = ()
 
     def rates(self) -> dict[str, float]:
         """The suggestions there are, by name, in the order of NAMES."""
@@ -80,7 +80,7 @@ def suggest(curve: Curve) -> Suggestions:
     rates, losses, count = curve.lr, curve.loss, len(curve.loss)
     broke = count < curve.sweep.steps
     if count < FEWEST:
-        return _unreadable(curve, max(0, count - 1) if broke else None)
+        return Suggestions(problems=(EXPLODES if broke else TOO_SHORT,))
     values = smooth(losses)
     first = float(losses[:3].mean())  # before the sweep has moved the net
     blast = int(np.append(values > FAR * first, True).argmax())  # the first step of an explosion; else count
@@ -88,26 +88,19 @@ def suggest(curve: Curve) -> Suggestions:
     lowest = int(values[:reach].argmin())
     fall, noise = first - values[lowest], step_noise(losses[: max(lowest + 1, FEWEST)])
     if lowest < 3 or fall < max(0.02 * abs(first), 1.5 * noise):
-        exploded = broke or reach < count or values[-1] > FAR * first
-        return _unreadable(curve, min(blast, count - 1) if exploded else None)
+        return Suggestions(problems=(EXPLODES if broke or reach < count or values[-1] > FAR * first else FLAT,))
     begun = int(np.append(0, np.flatnonzero(values[: lowest + 1] > first - BEGUN * fall))[-1])
     lost = np.flatnonzero(values[lowest:] > first - (1 - LOST) * fall)
-    end = lowest + int(lost[0]) if len(lost) else count - 1
     exploded = len(lost) > 0 or broke
+    ignorant = smooth(curve.accuracy)[lowest] < curve.accuracy[:3].mean() + LEARNT
+    doubts = {NOISY: noise > fall / 4, IGNORANT: ignorant, UNFINISHED: not exploded}
     return Suggestions(
         steepest=float(rates[begun + np.gradient(values)[begun : lowest + 1].argmin()]),
         valley=float(rates[valley(values[:reach])]),
         minimum=float(rates[lowest]),
-        divergence=float(rates[end]) if exploded else None,
-        problems=_doubts(curve, lowest, fall, noise, exploded),
+        divergence=float(rates[lowest + lost[0] if len(lost) else -1]) if exploded else None,
+        problems=tuple(doubt for doubt, holds in doubts.items() if holds),
     )
-
-
-def spread(curves: Iterable[Curve]) -> pd.DataFrame:
-    """What several tests suggest, one row per mark: geometric mean, low, high, ratio high / low, and n tests."""
-    marks = pd.DataFrame([suggest(curve).rates() for curve in curves], columns=NAMES, dtype=float)
-    ends = {"low": marks.min(), "high": marks.max(), "ratio": marks.max() / marks.min()}
-    return pd.DataFrame({"value": np.exp(np.log(marks).mean()), **ends, "n": marks.count()}).dropna()
 
 
 def smooth(values: np.ndarray) -> np.ndarray:
@@ -129,54 +122,13 @@ def smooth(values: np.ndarray) -> np.ndarray:
 
 def valley(values: np.ndarray) -> int:
     """The step in the middle of the longest subsequence of ever lower values (after fastai's "valley")."""
-    lengths, parents = np.ones(len(values), dtype=int), np.arange(len(values))
-    for step in range(1, len(values)):
-        higher = np.flatnonzero(values[:step] > values[step])
-        if len(higher):
-            best = higher[lengths[higher].argmax()]
-            lengths[step], parents[step] = lengths[best] + 1, best
-    path = [int(lengths.argmax())]
-    while parents[path[-1]] != path[-1]:
-        path.append(int(parents[path[-1]]))
-    return path[len(path) // 2]
+    falls: list[list[int]] = []  # for every step, the longest that ends there
+    for step, value in enumerate(values):
+        falls.append(max((falls[k] for k in range(step) if values[k] > value), key=len, default=[]) + [step])
+    longest = max(falls, key=len)
+    return longest[(len(longest) - 1) // 2]
 
 
 def step_noise(losses: np.ndarray) -> float:
     """Standard deviation of one step's loss around a smooth curve; an explosion, which is few steps, does not count."""
     return float(np.median(np.abs(np.diff(losses))) / (0.6745 * np.sqrt(2)))  # 0.6745: quartile of the normal curve
-
-
-def _unreadable(curve: Curve, blast: int | None) -> Suggestions:
-    """Why no rate can be read, and what to do; `blast` is the step by which the loss exploded, if it did."""
-    sweep, rate = curve.sweep, curve.sweep.rates()[blast or 0]
-    if blast is not None and blast < FEWEST:
-        problem = (
-            f"the loss explodes at once, by the rate {rate:.2g}: lower start_lr, now {sweep.start_lr:.2g}, "
-            f"or raise diverge_at, now {sweep.diverge_at:g}, to see whether it comes back"
-        )
-    elif blast is not None:
-        problem = (
-            f"the loss hardly falls, or no more than it scatters, before it explodes by the rate {rate:.2g}: "
-            "take larger batches, several seeds, or the loss of the training batches"
-        )
-    elif sweep.steps < FEWEST:
-        problem = (
-            f"the curve is too short: {sweep.steps} steps, and {FEWEST} are the fewest to read a slope from; take more"
-        )
-    else:
-        problem = (
-            f"the curve is flat: no rate from {sweep.start_lr:.2g} to {sweep.end_lr:.2g} lowers the loss beyond its "
-            "noise; raise end_lr, and check that labels and images belong together"
-        )
-    return Suggestions(problems=(problem,))
-
-
-def _doubts(curve: Curve, lowest: int, fall: float, noise: float, exploded: bool) -> tuple[str, ...]:
-    learnt = smooth(curve.accuracy)[lowest] >= curve.accuracy[:3].mean() + LEARNT
-    noisy = f"the curve is noisy: single steps scatter by {noise:.2g} while the loss falls by {fall:.2g}; "
-    doubts = {
-        noisy + "take more steps, larger batches or a validation loader, and several seeds": noise > fall / 4,
-        "where its loss is lowest, the net has learnt nothing: take another seed, or lower start_lr": not learnt,
-        f"the curve ends before the loss explodes: raise end_lr, now {curve.sweep.end_lr:.2g}": not exploded,
-    }
-    return tuple(doubt for doubt, holds in doubts.items() if holds)

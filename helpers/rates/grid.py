@@ -3,8 +3,7 @@
 A range test says at which rate an untrained net explodes; what rate serves a whole cycle best, only cycles tell.
 """
 
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from statistics import fmean
 from typing import Any, NamedTuple
 
@@ -42,15 +41,11 @@ GRIDS = (
 )
 
 
-def read(grid: Grid, path: Path = PUBLISHED) -> dict[tuple[Rates, int], float]:
-    """Held-out accuracies of a grid's published cells, by rates and seed; 0 for one that diverged."""
-    return of_rows(grid, pd.read_csv(path).to_dict("records") if path.is_file() else ())
-
-
-def of_rows(grid: Grid, rows: Iterable[Mapping[str, Any]]) -> dict[tuple[Rates, int], float]:
-    """The same, of rows as rate_grid.csv has them; NaN stands for an accuracy that is missing."""
+def read(grid: Grid, rows: pd.DataFrame | None = None) -> dict[tuple[Rates, int], float]:
+    """Held-out accuracies of a grid's cells, by default the published ones, by rates and seed; 0 where one diverged."""
+    rows = (pd.read_csv(PUBLISHED) if rows is None else rows).fillna({"val_accuracy": 0.0}).to_dict("records")
     ours = [row for row in rows if row["recipe"].startswith(f"{grid.recipe}+")]
-    return {(rates_of(row), row["seed"]): row["val_accuracy"] if row["val_accuracy"] > 0 else 0.0 for row in ours}
+    return {(rates_of(row), row["seed"]): row["val_accuracy"] for row in ours}
 
 
 def rates_of(row: Mapping[str, Any]) -> Rates:
@@ -63,8 +58,8 @@ def cells(grid: Grid, found: Accuracies) -> list[tuple[Rates, int]]:
     first, *others = grid.seeds
     wanted = [(_rates(lr, 100, scale), first) for scale in grid.logit_scale for lr in grid.max_lr]
     if all(cell in found for cell in wanted):
-        best = _best(grid, found)
-        wanted += [(_rates(one.max_lr, floor, one.logit_scale), first) for one in best for floor in grid.floors]
+        best = ((one, floor) for one in _best(grid, found) for floor in grid.floors)
+        wanted += [(_rates(one.max_lr, floor, one.logit_scale), first) for one, floor in best]
     if all(cell in found for cell in wanted):
         wanted += [(one, seed) for one in _best(grid, found) for seed in others]
     return wanted

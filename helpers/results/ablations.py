@@ -1,16 +1,15 @@
 """What single changes of a recipe did: full runs whose recipes differ in one field, compared seed by seed."""
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from helpers.recipes import FIELDS
 from helpers.results.intervals import FEWEST, difference, mean, runs_needed
 
 GAP = 0.002  # the difference whose pairs are counted
-YOUNG = ["overridden", "loader"]  # as some fields of recipes, they may be younger than the runs
 ALIKE = ["dataset", "seed", "loader", "format"]  # in pairs, so that nothing but the change sets two runs apart
 
 
@@ -23,35 +22,29 @@ def ablations(runs: pd.DataFrame) -> pd.DataFrame:
     """
     if runs.empty:
         return runs
-    runs = runs.reindex(columns=list(dict.fromkeys([*runs, *FIELDS, *YOUNG])))
-    overrides = runs["overridden"].astype(object).fillna("[]").map(json.loads).map(len)
-    runs = runs.assign(overrides=overrides, format=runs["device"].str.rpartition(", ")[2])
-    runs = runs.sort_values("overrides", kind="stable")
-    runs["place"] = runs.groupby(["dataset", *FIELDS], sort=False, dropna=False).ngroup()
-    runs[["recipe", "overrides"]] = runs.groupby("place")[["recipe", "overrides"]].transform("first")
+    younger = dict.fromkeys([*runs, *FIELDS, "overridden", "loader"])  # columns may be younger than the runs
+    runs = runs.reindex(columns=list(younger)).assign(order=range(len(runs)))
+    runs["overrides"] = runs["overridden"].astype(object).fillna("[]").map(json.loads).map(len)
+    runs["format"] = runs["device"].str.rpartition(", ")[2]
     pairs = runs.merge(runs, on=ALIKE, suffixes=("", "_then"))
-    variants = (pairs["overrides"] == pairs["overrides_then"]) & (pairs["overrides"] > 0)  # beside each other
-    pairs = pairs[(pairs["place"] < pairs["place_then"]) & ~variants]
-    groups = [group for _, group in pairs.groupby(["place", "place_then"]) if len(_changed(group.iloc[0])) == 1]
+    before, after = (pairs[[name + side for name in FIELDS]].astype(str).to_numpy() for side in ("", "_then"))
+    pairs["field"] = np.array(FIELDS)[(before != after).argmax(1)]
+    named = (pairs["overrides"] + pairs["overrides_then"] == 0) & (pairs["order"] < pairs["order_then"])
+    pairs = pairs[((before != after).sum(1) == 1) & (named | (pairs["overrides"] < pairs["overrides_then"]))]
+    groups = [group for _, group in pairs.groupby(["recipe", "recipe_then"], sort=False)]
     verdicts = max(1, sum(len(group) >= FEWEST for group in groups))
     return pd.DataFrame([_compared(group, verdicts) for group in groups])
-
-
-def _changed(pair: Mapping[str, Any]) -> list[str]:
-    """The fields in which two runs differ."""
-    return [name for name in FIELDS if str(pair[name]) != str(pair[f"{name}_then"])]
 
 
 def _compared(pairs: pd.DataFrame, verdicts: int) -> dict[str, Any]:
     """One change in one row, from the pairs of runs that show it."""
     pair, without, with_it = pairs.iloc[0], pairs["test_accuracy"], pairs["test_accuracy_then"]
-    (field,) = _changed(pair)
     effect = difference(with_it, without, paired=True, comparisons=verdicts)
     decidable = len(pairs) >= FEWEST
     return {
         "base": pair["recipe"],
         "changed": pair["recipe_then"],
-        "change": worded(field, pair[field], pair[f"{field}_then"]),
+        "change": worded(pair["field"], pair[pair["field"]], pair[pair["field"] + "_then"]),
         "weights": (pair["weights"], pair["weights_then"]),
         "without": mean(without),
         "with_it": mean(with_it),
@@ -62,20 +55,14 @@ def _compared(pairs: pd.DataFrame, verdicts: int) -> dict[str, Any]:
 
 
 def worded(field: str, before: Any, after: Any) -> str:
-    """A change in words: "label_smoothing 0.2 → 0"; of transforms, JSON, "without Cutout" or "Cutout size 8 → 16"."""
+    """A change in words: "label_smoothing 0.2 → 0"; of transforms, JSON, such as "without Flip (p 0.5)"."""
     if field != "transforms":
-        return f"{field} {_short(before)} → {_short(after)}"
-    old, new = ({step["transform"]: step for step in json.loads(text)} for text in (before, after))
-    anew = [
-        f"{name} {key} {_short(old[name][key])} → {_short(new[name][key])}"
-        for name in old.keys() & new.keys()
-        for key in old[name]
-        if old[name][key] != new[name][key]
-    ]
-    sides = {"without": old.keys() - new.keys(), "with": new.keys() - old.keys()}
-    lists = [f"{word} {', '.join(sorted(names))}" for word, names in sides.items() if names]
-    return ", ".join(sorted(anew) + lists) or "transforms in another order"
+        return f"{field} " + " → ".join(f"{x:g}" if isinstance(x, float) else str(x) for x in (before, after))
+    old, new = ([_told(**step) for step in json.loads(text)] for text in (before, after))
+    sides = {"without": [one for one in old if one not in new], "with": [one for one in new if one not in old]}
+    told = [f"{word} {', '.join(ones)}" for word, ones in sides.items() if ones]
+    return ", ".join(told) or "transforms in another order"
 
 
-def _short(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def _told(transform: str, **settings: Any) -> str:
+    return f"{transform} ({', '.join(f'{name} {value}' for name, value in settings.items())})"

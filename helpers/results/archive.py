@@ -17,17 +17,13 @@ from helpers.training import Answers, Run, packed
 IMAGES = files.REPO_ROOT / "images"
 PART = 15_000_000  # bytes of a file outside images/, which is carried from machine to machine
 KEY = ["dataset", "profile", "recipe", "seed"]
-CIFAR10 = {"dataset": "cifar10", "profile": "full"}  # shorter runs and other data sets are no results
-NUMBERED = ("seed", "epoch", "step")  # what orders the rows of a recipe
-GRID = (  # columns of rate_grid.csv beside the key
-    *("net", "epochs", "holdout", "max_lr", "min_lr", "logit_scale"),
+CELL = "+holdout="  # in the name of a run that holds images out to decide something: a cell of a rate grid
+GRID = (  # columns of rate_grid.csv
+    *(*KEY, "net", "epochs", "holdout", "max_lr", "min_lr", "logit_scale"),
     *("val_accuracy", "train_accuracy", "seconds", "device", "loader", "commit", "date"),
 )
-TEXTS = (  # columns that hold no numbers; a commit such as 12345e67 would pass for one
-    *("dataset", "profile", "recipe", "sweep", "net", "schedule", "transforms", "statistics", "ease"),
-    *("watches", "cuts", "overridden", "decides_on", "weights", "device", "loader"),
-    *("commit", "date", "python", "torch", "torchvision", "albumentations", "numpy"),
-)
+TEXTS = dict.fromkeys(("commit", "decides_on", "loader"), str)  # a commit may look like a number, the others be empty
+KINDS = ("predicted", "confidence")  # of arrays in predictions.npz; "cifar10/labels" are those of all runs
 Row = dict[str, Any]
 
 
@@ -46,18 +42,15 @@ class Claim(NamedTuple):
 
 
 TWICE = "its net adds the skip twice"
+ONE_BATCH = f"{TWICE}; its plateau saw one training batch of 80 images"
+FIXED_CUTS = f"{TWICE}; its plateau cut at fixed epochs, whatever the loss did"
+UNUSED = "a convolution of each residual block is unused; rates read off its figure"
 CLAIMS = {
-    "published-a": Claim(
-        "rishabh-bhardwaj-64rr/EVA5, S10", 0.9165, None, f"{TWICE}; its plateau saw one training batch of 80 images"
-    ),
+    "published-a": Claim("rishabh-bhardwaj-64rr/EVA5, S10", 0.9165, None, ONE_BATCH),
     "published-b1": Claim("firekind/athena, experiment 1", 0.9186, 0.9161, TWICE),
     "published-b2": Claim("firekind/athena, experiment 2", 0.9213, 0.9196, TWICE),
-    "published-c": Claim(
-        "rohansh-tty/EVA4, S10", 0.8891, 0.8891, f"{TWICE}; its plateau cut at fixed epochs, whatever the loss did"
-    ),
-    "published-d": Claim(
-        "abksyed/EVA4, S11", 0.892, None, "a convolution of each residual block is unused; rates read off its figure"
-    ),
+    "published-c": Claim("rohansh-tty/EVA4, S10", 0.8891, 0.8891, FIXED_CUTS),
+    "published-d": Claim("abksyed/EVA4, S11", 0.892, None, UNUSED),
     "published-e-step": Claim("vedapragna/EVA_from_S9, S9", 0.8770, 0.8751),
     "published-e-plateau": Claim("vedapragna/EVA_from_S9, S10", None, 0.8851, "its code had other settings"),
 }
@@ -73,9 +66,9 @@ def runs(images: Path | None = None, root: Path | None = None) -> pd.DataFrame:
 
     `run_seconds` is its time at the pace of the median epoch: during others the machine may have had other work.
     """
-    found, curves = read("results.csv", images, root), histories(images, root)
-    epochs = [[row["seconds"] for row in curves.get(run, ())] for run in zip(found["recipe"], found["seed"])]
-    found["run_seconds"] = [len(seconds) * np.median(seconds) if seconds else np.nan for seconds in epochs]
+    curves = read("curves.csv", images, root).reindex(columns=[*KEY, "seconds"])
+    pace = curves.groupby(["recipe", "seed"])["seconds"].agg(lambda seconds: len(seconds) * seconds.median())
+    found = read("results.csv", images, root).merge(pace.rename("run_seconds"), "left", ["recipe", "seed"])
     return found.sort_values("recipe", key=lambda names: names.map(place), kind="stable", ignore_index=True)
 
 
@@ -101,31 +94,32 @@ def all_answers(images: Path | None = None, root: Path | None = None) -> dict[st
     """The answers of all full runs, by "cifar10/RECIPE/SEED", as the arrays of predictions.npz are named."""
     path = (images or IMAGES) / "predictions.npz"
     arrays = dict(np.load(path)) if path.is_file() else {}
-    names = [name.removesuffix("/predicted") for name in arrays if name.endswith("/predicted")]
-    labels = arrays.get("cifar10/labels")
-    found = {name: Answers(arrays[f"{name}/predicted"], arrays[f"{name}/confidence"], labels) for name in names}
-    ours = {f"cifar10/{name}/{seed}": run.answers() for (name, seed), run in finished(root).items()}
+    names = {name.rpartition("/")[0] for name in arrays} - {"cifar10"}
+    found = {name: Answers(*(arrays[f"{name}/{kind}"] for kind in KINDS), arrays["cifar10/labels"]) for name in names}
+    ours = {f"cifar10/{name}/{seed}": run.answers() for (name, seed), run in stored(root).items() if CELL not in name}
     return found | {name: said for name, said in ours.items() if said is not None}
 
 
 def read(name: str, images: Path | None = None, root: Path | None = None) -> pd.DataFrame:
     """One of the `tables` with its numbers as such; where nothing was known, NaN, or "" among texts."""
     text = io.StringIO(tables(images, root)[name].to_csv(index=False))
-    return pd.read_csv(text, dtype=dict.fromkeys(TEXTS, str)).fillna(dict.fromkeys(TEXTS, ""))
+    return pd.read_csv(text, dtype=TEXTS).fillna(dict.fromkeys(TEXTS, ""))
 
 
 def tables(images: Path | None = None, root: Path | None = None) -> dict[str, pd.DataFrame]:
     """The tables of images/, where rows of the run store replace those of the same run; all cells are text."""
-    images, full, (tests, steps) = images or IMAGES, finished(root), range_tests(root)
-    results = merged(images / "results.csv", [flat(run.record()) for run in full.values()])
+    images, store = images or IMAGES, stored(root)
+    full = {key: run for key, run in store.items() if CELL not in key[0] and run.record()}
+    results = merged(images / "results.csv", (flat(run.record()) for run in full.values()))
     known = set(zip(results["recipe"], results["seed"].astype(int)))
-    begun = {key: run for key, run in stored(root).items() if key[0] in recipes.RECIPES and key not in known}
-    curves = [
-        {**CIFAR10, "recipe": recipe, "seed": seed, **epoch}
+    begun = {key: run for key, run in store.items() if key[0] in recipes.RECIPES and key not in known}
+    curves = (
+        {"dataset": "cifar10", "profile": "full", "recipe": recipe, "seed": seed, **epoch}
         for (recipe, seed), run in (full | begun).items()
         for epoch in run.history() or ()
-    ]
-    rows = {"curves.csv": curves, "rate_grid.csv": cells(root), "range_tests.csv": tests, "range_curves.csv": steps}
+    )
+    points = sweeps.stored(root or training.runs_root())
+    rows = {"curves.csv": curves, "rate_grid.csv": cells(root), "range_curves.csv": points}
     return {"results.csv": results} | {name: merged(images / name, new) for name, new in rows.items()}
 
 
@@ -136,11 +130,11 @@ def merged(path: Path, rows: Iterable[Row]) -> pd.DataFrame:
     if new.empty:
         return old
     new = new.where(new.notna(), "").astype(str)
-    run = [*KEY, "sweep"] if "sweep" in old and "sweep" in new else KEY
-    replaced = pd.MultiIndex.from_frame(old[run]).isin(pd.MultiIndex.from_frame(new[run]))
+    run = [name for name in ("recipe", "sweep", "seed") if name in new]
+    replaced = pd.MultiIndex.from_frame(old.reindex(columns=run)).isin(pd.MultiIndex.from_frame(new[run]))
     both = pd.concat([old[~replaced], new]).fillna("")
-    order = [name for name in (*KEY[:3], "sweep", *NUMBERED) if name in both]
-    return both.sort_values(order, key=lambda column: column.astype(int) if column.name in NUMBERED else column)
+    order = run + [name for name in ("epoch", "step") if name in new]
+    return both.sort_values(order, key=lambda column: column if column.name in run[:-1] else column.astype(int))
 
 
 def stored(root: Path | None) -> dict[tuple[str, int], Run]:
@@ -149,15 +143,14 @@ def stored(root: Path | None) -> dict[tuple[str, int], Run]:
     return {(path.parent.name, int(path.name.removeprefix("seed-"))): Run(path) for path in folders}
 
 
-def finished(root: Path | None) -> dict[tuple[str, int], Run]:
-    """Those of them that are results: they have a record, and are no cells of a rate grid."""
-    known = {key: (run, run.record()) for key, run in stored(root).items()}
-    return {key: run for key, (run, record) in known.items() if record and not is_cell(record["recipe"])}
-
-
-def is_cell(recipe: Mapping[str, Any]) -> bool:
-    """Whether a run holds images out that its recipe trains on: it serves a decision, as cells of a rate grid do."""
-    return "holdout" in recipe["overridden"] and recipe["holdout"] > 0
+def cells(root: Path | None) -> Iterator[Row]:
+    """Rows of rate_grid.csv: the cells that have ended, without accuracies where they diverged."""
+    for (name, _), run in stored(root).items():
+        path = run.path / "diverged.json"
+        record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else run.record()
+        if record and CELL in name:
+            row = flat(record)
+            yield {name: row.get(name) for name in GRID}
 
 
 def flat(record: Mapping[str, Any]) -> Row:
@@ -168,29 +161,6 @@ def flat(record: Mapping[str, Any]) -> Row:
     return {**key, **recipe, **plain, **record.get("versions", {})}
 
 
-def cells(root: Path | None) -> Iterator[Row]:
-    """Rows of rate_grid.csv: the cells that have ended, without accuracies where they diverged."""
-    for run in stored(root).values():
-        path = run.path / "diverged.json"
-        record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else run.record()
-        if record and is_cell(record["recipe"]):
-            row = dict.fromkeys(GRID) | flat(record)
-            yield {name: row[name] for name in (*KEY, *GRID)}
-
-
-def range_tests(root: Path | None) -> tuple[list[Row], list[Row]]:
-    """Rows of range_tests.csv, one for each test with what it suggests, and of range_curves.csv, one for each step."""
-    tests, steps = [], []
-    for key, test in sweeps.stored_sweeps(root or training.runs_root()):
-        if key["profile"] == "full":
-            facts = {name: test[name] for name in ("seconds", "device", "commit", "date")}
-            versions = {name: test["versions"][name] for name in ("python", "torch")}
-            tests.append({**key, "steps": len(test["lr"]), **sweeps.suggestions(test), **facts, **versions})
-            points = enumerate(zip(test["lr"], test["loss"], test["accuracy"]))
-            steps += [{**key, "step": i, "lr": lr, "loss": loss, "accuracy": right} for i, (lr, loss, right) in points]
-    return tests, steps
-
-
 def data(images: Path, root: Path | None = None) -> dict[Path, bytes]:
     """The files of images/ that the run store changes, as they are to be."""
     found = weights.to_publish(runs(images, root), images / "weights", root)
@@ -198,24 +168,15 @@ def data(images: Path, root: Path | None = None) -> dict[Path, bytes]:
         if len(table):
             found[images / name] = table.to_csv(index=False, lineterminator="\n").encode()
     if said := all_answers(images, root):
-        found[images / "predictions.npz"] = packed(arrays_of(said))
+        arrays = {f"{name}/{kind}": getattr(one, kind) for name, one in said.items() for kind in KINDS}
+        found[images / "predictions.npz"] = packed(arrays | {"cifar10/labels": next(iter(said.values())).labels})
     return {path: new for path, new in found.items() if not path.exists() or path.read_bytes() != new}
-
-
-def arrays_of(said: Mapping[str, Answers]) -> dict[str, np.ndarray]:
-    """Answers as the arrays of predictions.npz; ValueError where runs were asked about different images."""
-    found = {f"{name}/{kind}": getattr(one, kind) for name, one in said.items() for kind in ("predicted", "confidence")}
-    for name, one in said.items():
-        if not np.array_equal(one.labels, found.setdefault("cifar10/labels", one.labels)):
-            raise ValueError(f"{name}: its test images are not those of the other runs")
-    return found
 
 
 def publish(folder: Path = IMAGES, root: Path | None = None) -> None:
     """Write what the run store changes into images/; or elsewhere, long files as parts NAME.0, NAME.1, …"""
     for path, content in data(IMAGES, root).items():
-        target, pieces = folder / path.relative_to(IMAGES), {"": content}
-        if len(content) > PART and folder != IMAGES:
-            pieces = {f".{begin // PART}": content[begin : begin + PART] for begin in range(0, len(content), PART)}
-        for suffix, piece in pieces.items():
-            files.write_atomic(target.with_name(target.name + suffix), piece)
+        target, size = folder / path.relative_to(IMAGES), PART if folder != IMAGES else len(content)
+        for number, begin in enumerate(range(0, len(content), size)):
+            part = f".{number}" if len(content) > size else ""
+            files.write_atomic(target.with_name(target.name + part), content[begin : begin + size])

@@ -1,23 +1,22 @@
 """Train the runs that the published tables need, in order: python -m helpers.results.campaign SECONDS.
 
-What lies in the run store is taken up, what ends is published, and it may be killed and started again at any time. On a
-CPU one run is trained at a time, and goes on in the next call. On a GPU a minute of trial comes first, then as many are
-trained at a time as memory and cores bear, and only those that can end in time. Without seconds it shows how far every
-run has come.
+What lies in the run store is taken up, what ends is published, and it may be stopped and started again at any time. On
+a CPU one run is trained at a time. On a GPU every kind of run is tried first, then as many are trained side by side as
+memory and cores bear, and only those that can end in time. Without seconds it only shows
+what is waiting.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import signal
-import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from pathlib import Path
+from subprocess import Popen
 from typing import Any
 
 import torch
@@ -25,233 +24,147 @@ import torch
 from helpers import data, devices, files, recipes, training
 from helpers.rates import grid as rate_grid
 from helpers.results import archive
-from helpers.training import __main__ as command_line
 from helpers.training import store
+from helpers.training.__main__ import DIVERGED
 
 DAVIDNETS = ("davidnet-onecycle", "davidnet-onecycle-plus")
 ORDER = (
     *((name, 0) for name in DAVIDNETS),
     *((f"published-{name}", 0) for name in ("d", "b1", "e-step", "e-plateau", "a", "c", "b2")),
-    *((name, 0) for name in ("resnet18-plateau", "resnet18-onecycle")),
+    *(("resnet18-plateau", 0), ("resnet18-onecycle", 0)),
     *((name, seed) for seed in (1, 2) for name in DAVIDNETS),
 )
-TRIAL_SECONDS = 60
 START_SECONDS = 20  # of a training's process: libraries, data, nets
 CORES_EACH = 3  # of a training beside others: its own thread, and those that make its batches
-DONE, NO_RATES = "done", "waiting for its rate grid"
-Run = tuple[str, int]  # a recipe's name, overrides included, and a seed
-Pace = tuple[float, int]  # seconds of an epoch, its tests included, and bytes of device memory
+Key = tuple[str, int]  # a recipe's name, overrides included, and a seed
+Kind = tuple[Any, ...]  # what decides a run's pace: net, loader and optimizer
 
 
-def states() -> dict[Run, str]:
-    """All runs in order, cells of rate grids as far as they can be told: "done", "3 of 24 epochs" or "waiting"."""
+def waiting(on_gpu: bool = False) -> dict[Key, int]:
+    """The runs to be trained and the epochs that each has come to; cells of rate grids as far as they can be told.
+
+    The next is first: on a CPU those that were begun, on a GPU those of the slower net. A recipe waits for its grid.
+    """
     tables = [archive.read(name) for name in ("results.csv", "rate_grid.csv")]
-    done = {run for table in tables for run in zip(table["recipe"], table["seed"])}
+    done = {key for table in tables for key in zip(table["recipe"], table["seed"])}
     cells, undecided = [], []
     for grid in rate_grid.GRIDS:
-        found = rate_grid.of_rows(grid, tables[1].to_dict("records"))
+        found = rate_grid.read(grid, tables[1])
         cells += [(rate_grid.recipe_of(grid, rates).name, seed) for rates, seed in rate_grid.cells(grid, found)]
         if rate_grid.chosen(grid, found) != rate_grid.rates_of(recipes.get(grid.recipe).to_dict()):
             undecided.append(grid.recipe)
-    told = {}
-    for name, seed in (*cells, *ORDER):
-        epochs = epochs_done((name, seed))
-        waiting = f"{epochs} of {recipes.get(name).epochs} epochs" if epochs else "waiting"
-        told[name, seed] = DONE if (name, seed) in done else NO_RATES if name in undecided else waiting
-    return told
+    keys = [key for key in (*cells, *ORDER) if key not in done and key[0] not in undecided]
+    epochs = {key: len(training.run_directory("cifar10", "full", *key).history() or ()) for key in keys}
+    keys.sort(key=lambda key: recipes.get(key[0]).net != "resnet18" if on_gpu else not epochs[key])
+    return {key: epochs[key] for key in keys}
 
 
-def epochs_done(run: Run) -> int:
-    """Epochs that a run has come to in the run store."""
-    return len(training.run_directory("cifar10", "full", *run).history() or ())
-
-
-def in_turn(on_gpu: bool) -> list[Run]:
-    """The runs to train, the next first: on a CPU those that were begun, on a GPU those of the slower net."""
-    waiting = [run for run, state in states().items() if state not in (DONE, NO_RATES)]
-    return sorted(waiting, key=lambda run: recipes.get(run[0]).net != "resnet18" if on_gpu else not epochs_done(run))
-
-
-# ---- how long a run takes on a GPU ----
-
-
-def kind(run: Run) -> tuple[Any, ...]:
-    """What decides a run's pace: net, loader and optimizer; runs of one kind need one trial."""
-    recipe = recipes.get(run[0])
+def kind(key: Key) -> Kind:
+    """The kind of a run; those of one kind need one trial."""
+    recipe = recipes.get(key[0])
     return recipe.net, recipe.batch_size, recipe.transforms, recipe.ema_epochs > 0
 
 
-def trial(name: str) -> Pace:
-    """Train a recipe for two epochs on a tenth of the images, and resume it from its checkpoint; failures raise."""
-    whole, holdout = data.load("cifar10"), recipes.get(name).holdout
-    few = whole.subset(len(whole.train) // 10, len(whole.test) // 10)
-    recipe = recipes.get(name, {"epochs": 2, "holdout": holdout // 10})
+def trial(name: str) -> float:
+    """Seconds of a recipe's epoch, its tests included: trains two epochs on a tenth of the images."""
+    few = data.load("cifar10").subset(5_000, 1_000)
+    recipe = recipes.get(name, {"epochs": 2, "holdout": recipes.get(name).holdout // 10})
     with tempfile.TemporaryDirectory() as folder:
-        for _ in range(2):
-            fitted = training.fit(recipe, few, profile="full", root=Path(folder), hidden=True)
-            next(Path(folder).rglob("record.json")).unlink()  # as if it had been killed before its end
-    memory = torch.cuda.max_memory_reserved() if torch.cuda.is_available() else 0
-    return 10 * fitted.history[-1]["seconds"], memory
+        fitted = training.fit(recipe, few, profile="full", root=Path(folder), hidden=True)
+    return 10 * fitted.history[-1]["seconds"]
 
 
-def tried(name: str) -> Pace | None:
-    """What a trial in a process of its own finds; None where it fails, which is said."""
-    asked = {"capture_output": True, "text": True, "timeout": TRIAL_SECONDS}
-    try:
-        ended = subprocess.run(command("--trial", name), **asked)
-        lines = ["", *(ended.stderr if ended.returncode else ended.stdout).strip().splitlines()]
-        if ended.returncode == 0:
-            return tuple(json.loads(lines[-1]))
-    except subprocess.TimeoutExpired:
-        lines = [f"no answer within {TRIAL_SECONDS} s"]
-    print(f"{name}: left out, its trial failed: {lines[-1]}", flush=True)
-    return None
+def trials(keys: Iterable[Key]) -> dict[Kind, float]:
+    """The pace of every kind among some runs; those that fail are named and left out."""
+    paces = {}
+    for one, (name, _) in {kind(key): key for key in keys}.items():
+        try:
+            paces[one] = trial(name)
+        except Exception as error:
+            print(f"{name}: left out, its trial failed: {error}", flush=True)
+        torch.cuda.empty_cache()
+    return paces
 
 
-def trials(runs: Iterable[Run]) -> dict[tuple[Any, ...], Pace]:
-    """The pace of every kind among some runs, tried side by side; those that fail are left out."""
-    first = {kind(run): run[0].partition("+")[0] for run in runs}
-    with ThreadPoolExecutor(max(1, len(first))) as pool:
-        found = zip(first, pool.map(tried, first.values()))
-    return {key: pace for key, pace in found if pace}
-
-
-def side_by_side(paces: Iterable[Pace]) -> int:
-    """How many trainings the device's memory and the cores bear at a time."""
+def side_by_side() -> int:
+    """How many trainings the cores bear at a time, and the device's memory, each with that of the largest trial."""
     if not torch.cuda.is_available():
         return 1
-    most = 1.2 * max((memory for _, memory in paces), default=0) + 600e6  # and what each process takes
+    most = 1.2 * torch.cuda.max_memory_reserved() + 600e6  # and what each process takes
     room = torch.cuda.get_device_properties(0).total_memory // most
     return int(max(1, min(devices.cores() // CORES_EACH, room)))
-
-
-def fits(run: Run, pace: Pace | None, at_a_time: int, end: float) -> bool:
-    """Whether a run can end in time even if the device is shared evenly; never one whose trial failed."""
-    left = recipes.get(run[0]).epochs - epochs_done(run)
-    return pace is not None and time.monotonic() + START_SECONDS + left * pace[0] * at_a_time < end
-
-
-# ---- training ----
 
 
 def train(end: float, out: Path) -> None:
     """Train what fits, one after another or side by side, until time is up or nothing is left; publish what ends."""
     on_gpu = devices.compute().device != "cpu"
-    paces = trials(in_turn(on_gpu)) if on_gpu else {}
-    at_a_time = side_by_side(paces.values())
-    under_way: dict[Run, subprocess.Popen] = {}
-    failed: set[Run] = set()
+    paces = trials(waiting()) if on_gpu else {}
+    at_a_time = side_by_side() if on_gpu else 1
+    under_way: dict[Key, Popen] = {}
+    begun: set[Key] = set()
     try:
-        while True:
-            for run in in_turn(on_gpu):
-                free = len(under_way) < at_a_time and run not in under_way and run not in failed
-                if free and (not on_gpu or fits(run, paces.get(kind(run)), at_a_time, end)):
-                    under_way[run] = start(run, at_a_time)
-            publish(out)
-            ended = wait_for_one(under_way, end)
-            if not ended:
+        while time.monotonic() < end:
+            for key, epochs in waiting(on_gpu).items():
+                left = recipes.get(key[0]).epochs - epochs
+                needed = START_SECONDS + left * at_a_time * paces.get(kind(key), torch.inf) if on_gpu else 0
+                if len(under_way) < at_a_time and key not in begun and time.monotonic() + needed < end:
+                    under_way[key] = start(key, at_a_time)
+                    begun.add(key)
+            archive.publish(out)
+            if not under_way:
                 return
-            failed |= {run for run in ended if not succeeded(run, under_way.pop(run).returncode)}
+            while time.monotonic() < end and all(process.poll() is None for process in under_way.values()):
+                time.sleep(0.2)
+            for key in [key for key, process in under_way.items() if process.poll() is not None]:
+                note_end(key, under_way.pop(key).returncode)
     finally:
         for process in under_way.values():
             process.terminate()
             process.wait()
-        publish(out)
+        archive.publish(out)
 
 
-def start(run: Run, at_a_time: int) -> subprocess.Popen:
+def start(key: Key, at_a_time: int) -> Popen:
     """Begin or go on with a run; beside others it writes to a log."""
-    name, seed = run
-    print(f"{name}, seed {seed}: from epoch {epochs_done(run) + 1}", flush=True)
-    asked = command("--train", name, "--dataset", "cifar10", "--profile", "full", "--seed", str(seed))
+    name, seed = key
+    print(f"{name}, seed {seed}: training", flush=True)
+    asked = [sys.executable, "-m", "helpers.training", name, "--dataset", "cifar10", "--profile", "full"]
+    asked += ["--seed", str(seed)]
     variables = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}  # threads that wait leave the cores to others
     if at_a_time == 1:
-        return subprocess.Popen(asked, env=variables)
+        return Popen(asked, env=variables)
     variables |= {"OMP_NUM_THREADS": str(max(1, devices.cores() // at_a_time)), "TQDM_MININTERVAL": "60"}
     path = training.runs_root() / "logs" / f"campaign-{name}-seed-{seed}.log"
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a", encoding="utf-8") as log:
-        return subprocess.Popen(asked, env=variables, stdout=log, stderr=log)
+        return Popen(asked, env=variables, stdout=log, stderr=log)
 
 
-def command(mode: str, *arguments: str) -> list[str]:
-    """Calls this module as a child of this process, see `main`."""
-    return [sys.executable, "-m", "helpers.results.campaign", mode, str(os.getpid()), *arguments]
+def note_end(key: Key, status: int) -> None:
+    """Say how a run ended; of a cell that diverged this is the result, its rates are too high: diverged.json tells."""
+    name, seed = key
+    print(f"{name}, seed {seed}: {f'exit status {status}' if status else 'done'}", flush=True)
+    if status == DIVERGED and archive.CELL in name:
+        record = {"dataset": "cifar10", "profile": "full", "seed": seed, "recipe": recipes.get(name).to_dict()}
+        record |= {"device": devices.compute().describe(), **store.provenance()}
+        path = training.run_directory("cifar10", "full", *key).path / "diverged.json"
+        files.write_atomic(path, json.dumps(record, indent=2) + "\n")
 
 
-def wait_for_one(under_way: Mapping[Run, subprocess.Popen], end: float) -> list[Run]:
-    """The runs that have ended, once there is one; none when time is up."""
-    ended: list[Run] = []
-    while under_way and not ended and time.monotonic() < end:
-        time.sleep(0.2)
-        ended = [run for run, process in under_way.items() if process.poll() is not None]
-    return ended
-
-
-def succeeded(run: Run, status: int) -> bool:
-    """Say how a run ended. A cell that diverged is a result, too: its rates are too high, as diverged.json tells."""
-    (name, seed), recipe = run, recipes.get(run[0]).to_dict()
-    diverged = status == command_line.DIVERGED and archive.is_cell(recipe)
-    print(f"{name}, seed {seed}: {'diverged' if diverged else f'failed with exit status {status}' if status else DONE}")
-    if diverged:
-        made_by = {"device": devices.compute().describe(), **store.provenance()}
-        record = {"dataset": "cifar10", "profile": "full", "seed": seed, "recipe": recipe, **made_by}
-        folder = training.run_directory("cifar10", "full", *run).path
-        files.write_atomic(folder / "diverged.json", json.dumps(record, indent=2) + "\n")
-    return diverged or status == 0
-
-
-def publish(out: Path) -> None:
-    """Write what all runs have left so far into a folder of published data, or say what speaks against it."""
-    try:
-        archive.publish(out)
-    except (OSError, ValueError, RuntimeError) as error:
-        print(f"not published: {error}", flush=True)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Command line; returns the exit status."""
+def main(arguments: list[str] | None = None) -> None:
+    """Command line. Stopped by Ctrl-C or SIGTERM, it ends as when time is up."""
     parser = argparse.ArgumentParser(prog="python -m helpers.results.campaign", description=__doc__.splitlines()[0])
     parser.add_argument("seconds", type=float, nargs="?", default=0.0, help="how long to train; without: only show")
     parser.add_argument("--out", type=Path, default=archive.IMAGES, help="write results there, not into images/")
-    given, root = parser.parse_args(arguments), training.runs_root()
-    end = time.monotonic() + given.seconds
-
-    def refuse() -> None:
-        raise RuntimeError(f"another campaign is under way in {root}")
-
-    if given.seconds:
-        root.mkdir(parents=True, exist_ok=True)
-        try:
-            with files.exclusive(root / ".campaign.lock", refuse):
-                train(end, given.out.resolve())
-        except RuntimeError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
-        except KeyboardInterrupt:
-            print("\nstopped; the same command goes on after the last finished epoch", file=sys.stderr)
-            return 130
-    for (name, seed), state in states().items():
-        print(f"{name}, seed {seed}: {state}", flush=True)
-    return 0
-
-
-def as_child(mode: str, parent: str, *arguments: str) -> int:
-    """What a campaign starts: a training or a trial, which leaves when the campaign is gone, even by SIGKILL."""
-
-    def watch() -> None:
-        while os.getppid() == int(parent):
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-    if mode == "--train":
-        return command_line.main(list(arguments))
-    print(json.dumps(trial(*arguments)))
-    return 0
+    given = parser.parse_args(arguments)
+    with contextlib.suppress(KeyboardInterrupt):
+        if given.seconds:
+            train(time.monotonic() + given.seconds, given.out.resolve())
+    for (name, seed), epochs in waiting().items():
+        print(f"{name}, seed {seed}: {epochs} of {recipes.get(name).epochs} epochs", flush=True)
 
 
 if __name__ == "__main__":
     for number in (signal.SIGINT, signal.SIGTERM):  # a job in the background ignores the first
         signal.signal(number, signal.default_int_handler)
-    sys.exit(as_child(*sys.argv[1:]) if sys.argv[1:2] in (["--train"], ["--trial"]) else main())
+    main()

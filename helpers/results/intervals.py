@@ -9,7 +9,7 @@ from statistics import fmean, stdev
 import numpy as np
 from scipy import stats
 
-FEWEST = 3  # runs of each side, or pairs, below which nothing is decided
+FEWEST = 3  # runs of each side, or pairs, below which nothing is decided: two may agree by chance to the last image
 WRITTEN = {"%": (100, ".2f"), "points": (100, "+.2f"), "": (1, ".3f")}  # a unit's scale and form
 WANTED = 0.8  # how often an experiment that is planned shall show a true difference
 
@@ -27,10 +27,7 @@ class Interval:
 
     @property
     def verdict(self) -> str:
-        """Which side of a difference is greater, "first" or "second"; "undecided" below three runs or pairs.
-
-        From three on, runs that agree to the last image decide: two of them may agree by chance.
-        """
+        """Which side of a difference is greater, "first" or "second"; "undecided" below three runs or pairs."""
         if self.n < FEWEST or not (self.low > 0 or self.high < 0):
             return "undecided"
         return "first" if self.low > 0 else "second"
@@ -58,12 +55,8 @@ def share(hits: int, n: int) -> Interval:
 def mean(values: Sequence[float], unit: str = "%", comparisons: int = 1) -> Interval:
     """Mean of independent values with Student's interval; `comparisons` is how many verdicts stand side by side."""
     values = [float(value) for value in values]
-    if not values or not all(map(math.isfinite, values)):
-        raise ValueError(f"need one or more finite numbers, got {values}")
     n, value = len(values), fmean(values)
-    if n == 1:
-        return Interval(value, math.nan, math.nan, 1, unit=unit)
-    deviation = stdev(values)
+    deviation = stdev(values) if n > 1 else math.nan
     half = _edge(n - 1, comparisons) * deviation / math.sqrt(n)
     return Interval(value, value - half, value + half, n, deviation, unit)
 
@@ -74,12 +67,10 @@ def difference(first: Sequence[float], second: Sequence[float], paired: bool = F
         return mean([a - b for a, b in zip(first, second, strict=True)], "points", comparisons)
     a, b = mean(first), mean(second)
     gap, n = a.value - b.value, min(a.n, b.n)
-    if n < 2:
-        return Interval(gap, math.nan, math.nan, n, unit="points")
     parts = [side.deviation**2 / side.n for side in (a, b)]
-    if not any(parts):
+    if not any(parts):  # runs that agree
         return Interval(gap, gap, gap, n, unit="points")
-    freedom = sum(parts) ** 2 / sum(part**2 / (side.n - 1) for part, side in zip(parts, (a, b)))
+    freedom = sum(parts) ** 2 / sum(part**2 / max(1, side.n - 1) for part, side in zip(parts, (a, b)))
     half = _edge(freedom, comparisons) * math.sqrt(sum(parts))
     return Interval(gap, gap - half, gap + half, n, unit="points")
 
@@ -98,9 +89,6 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> tuple[Interval, float]:
     McNemar's test (1947) in its exact form: were both nets equally good, each image that only one got right would fall
     to either as a fair coin does. The interval is Clopper and Pearson's (1934) for the first net's share of these.
     """
-    if first.dtype != bool or second.dtype != bool or first.shape != second.shape or not first.size:
-        kinds = [f"{side.dtype} {side.shape}" for side in (first, second)]
-        raise ValueError(f"need right answers of both nets, bool (N,), not {' and '.join(kinds)}")
     won, lost, n = int((first & ~second).sum()), int((~first & second).sum()), first.size
     if not won + lost:
         return Interval(0.0, 0.0, 0.0, n, unit="points"), 1.0

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -32,12 +31,6 @@ def accuracy(given: Answers) -> Interval:
     return share(int(given.right.sum()), len(given.right))
 
 
-def agreement(first: Answers, second: Answers) -> Interval:
-    """Share of the same images to which two nets give the same answer, right or wrong."""
-    same = np.equal(first.predicted, second.predicted)
-    return share(int(same.sum()), len(same))
-
-
 def confusion(given: Answers, classes: int) -> np.ndarray:
     """What was called what: (classes, classes) int64, row = truth, column = prediction, the sum is N."""
     counts = np.zeros((classes, classes), np.int64)
@@ -53,13 +46,11 @@ def class_accuracy(matrix: np.ndarray, classes: Sequence[str]) -> dict[str, Inte
 
 def confused_pairs(matrix: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
     """Pairs of classes that were taken for each other, by their names, the most confused pair first."""
-    rows = []
-    for a, b in combinations(range(len(classes)), 2):
-        first, second = (a, b) if matrix[a, b] >= matrix[b, a] else (b, a)
-        counts = matrix[first, second], matrix[second, first], matrix[a, b] + matrix[b, a]
-        rows.append((classes[first], classes[second], *counts))
-    columns = ["one class", "the other", "first called second", "second called first", "together"]
-    pairs = pd.DataFrame(rows, columns=columns).query("together > 0")
+    a, b = np.triu_indices(len(classes), 1)
+    first, second = np.where(matrix[a, b] >= matrix[b, a], (a, b), (b, a))
+    names, there, back = np.array(list(classes)), matrix[first, second], matrix[second, first]
+    columns = {"one class": names[first], "the other": names[second], "first called second": there}
+    pairs = pd.DataFrame({**columns, "second called first": back, "together": there + back}).query("together > 0")
     pairs = pairs.sort_values("together", ascending=False, kind="stable", ignore_index=True)
     return pairs.set_index(pairs.index + 1)
 
@@ -74,11 +65,8 @@ def luck_of_best_epoch(right: np.ndarray, draws: int = 1000, seed: int = 0) -> t
     """Gains of a run's best epoch over its last, chosen on random halves of the test images: there, and elsewhere.
 
     The first, (draws,) in [0, 1], is claimed on the half that chose, the second, in [-1, 1], kept on the other. Their
-    spread says how much one choice varies, not how well the mean is known: all halves share the images. A choice on all
-    images gains 1/√2 of this by chance if all epochs are equally good, since twice as many images leave less to it.
-
-    Args:
-        right: (epochs, N) bool, whether each test image was right after each epoch; of equal ones the first is chosen.
+    spread says how much one choice varies, not how well the mean is known: all halves share the images. `right`,
+    (epochs, N) bool, is whether each image was right after each epoch; of equally good epochs the first is chosen.
     """
     count, half = right.shape[1], right.shape[1] // 2
     chosen = np.zeros((draws, count), np.float32)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -55,18 +54,16 @@ def checked(path: Path, facts: Mapping[str, Any]) -> bytes:
     """The content of a file of weights, whole and as its facts describe it; else a WeightsError."""
     content = path.read_bytes() if path.is_file() else b""
     if hashlib.sha256(content).hexdigest() != facts["sha256"]:
-        state = f"has {len(content):,} bytes in place of {facts['bytes']:,}, or others" if content else "is missing"
-        command = f"git -C {shlex.quote(str(path.parent))} checkout -- {shlex.quote(path.name)}"
-        raise WeightsError(f"{path.name} {state}: its checksum is wrong; fetch it again with: {command}")
+        command = f"git -C {path.parent} checkout -- {path.name}"
+        raise WeightsError(f"{path.name} is missing or damaged: its checksum is wrong; fetch it again with: {command}")
     return content
 
 
 def choose(runs: pd.DataFrame) -> dict[str, tuple[str, int]]:
     """Recipe and seed of the run to publish of each net that has one among the full runs, by the rule of CHOICE."""
-    base = runs["recipe"].str.split("+").str[0]
     rank = {name: place for names in CHOICE.values() for place, name in enumerate(names)}
-    ranked = runs.assign(rank=base.map(rank), changed=base != runs["recipe"]).dropna(subset="rank")
-    first = ranked.sort_values(["rank", "changed", "seed"]).drop_duplicates("net")
+    ranked = runs.assign(rank=runs["recipe"].str.split("+").str[0].map(rank)).dropna(subset="rank")
+    first = ranked.sort_values(["rank", "recipe", "seed"]).drop_duplicates("net")  # changed recipes have longer names
     return {run.net: (run.recipe, int(run.seed)) for run in first.itertuples()}
 
 
@@ -76,10 +73,10 @@ def to_publish(runs: pd.DataFrame, folder: Path = FOLDER, root: Path | None = No
     for net, chosen in choose(runs).items():
         run = training.run_directory("cifar10", "full", *chosen, root)
         if run.record() and (checkpoint := run.checkpoint()):
-            path = folder / f"{net}.safetensors"
-            written[path], facts = pack(run.record(), checkpoint)
-            sums = {"bytes": len(written[path]), "sha256": hashlib.sha256(written[path]).hexdigest()}
-            entries[net] = {**facts, "file": path.name, **sums}
+            content, facts = pack(run.record(), checkpoint)
+            sums = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+            entries[net] = {**facts, "file": f"{net}.safetensors", **sums}
+            written[folder / f"{net}.safetensors"] = content
     if written:
         written[folder / "weights.json"] = (json.dumps(dict(sorted(entries.items())), indent=1) + "\n").encode()
     return written
