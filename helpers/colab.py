@@ -9,7 +9,6 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -59,12 +58,9 @@ def _version(name: str) -> str:
 
 def install(requirements: list[str]) -> None:
     """Install requirements with pip, which may not move torch, torchvision or numpy to another version."""
-    pins = "".join(f"{name}=={_version(name)}\n" for name in PRESENT if _version(name))
-    with tempfile.TemporaryDirectory() as folder:
-        constraints = Path(folder, "constraints.txt")
-        constraints.write_text(pins, encoding="utf-8")
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--constraint", str(constraints), *requirements]
-        done = subprocess.run(command, capture_output=True, text=True)
+    present = [f"{name}=={_version(name)}" for name in PRESENT if _version(name)]
+    command = [sys.executable, "-m", "pip", "install", "--quiet", *present, *requirements]
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"pip could not install {', '.join(requirements)}:\n{done.stderr.strip()[-2000:]}")
     importlib.invalidate_caches()
@@ -73,11 +69,8 @@ def install(requirements: list[str]) -> None:
 def repository(root: Path = REPO_ROOT) -> str:
     """The repository's owner/name, which stands in pyproject.toml and nowhere else by hand."""
     with (root / "pyproject.toml").open("rb") as file:
-        urls = tomllib.load(file).get("project", {}).get("urls", {})
-    found = re.fullmatch(r"https://github\.com/([^/]+/[^/]+?)(\.git)?/?", urls.get("Repository", ""))
-    if not found:
-        raise ValueError('pyproject.toml has no [project.urls] Repository = "https://github.com/owner/name"')
-    return found[1]
+        address = tomllib.load(file)["project"]["urls"]["Repository"]
+    return address.removeprefix("https://github.com/").rstrip("/").removesuffix(".git")
 
 
 def stamp(repo: str, root: Path = REPO_ROOT) -> list[Path]:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import types
+from importlib.metadata import version
 from pathlib import Path
 
 import nbformat
@@ -70,7 +71,7 @@ def test_stamp_renames_every_badge_link_and_bootstrap_and_nothing_else(tree):
     assert stamp("bob/fork.of-it", tree) == []
 
 
-@settings(max_examples=30)
+@settings(max_examples=10)
 @given(
     owner=st.from_regex(r"[a-zA-Z0-9][a-zA-Z0-9-]{0,10}", fullmatch=True),
     name=st.from_regex(r"[a-zA-Z0-9._-]{1,9}x", fullmatch=True),
@@ -100,12 +101,6 @@ def test_command_line_lists_what_changed(tree, capsys):
     assert capsys.readouterr().out.splitlines() == ["README.md", "pyproject.toml", "notebooks/01_a.ipynb"]
 
 
-def test_a_project_without_a_repository_is_named(tmp_path):
-    (tmp_path / "pyproject.toml").write_text("[project]\n")
-    with pytest.raises(ValueError, match=r"\[project.urls\] Repository"):
-        repository(tmp_path)
-
-
 # --- set-up in Colab
 
 REQUIREMENTS = """# Lower bounds; "all" means every notebook.
@@ -132,8 +127,7 @@ def fake_pip(monkeypatch, returncode=0):
     calls = []
 
     def run(command, **_):
-        constraints = Path(command[command.index("--constraint") + 1]).read_text()
-        calls.append((command, constraints))
+        calls.append(command)
         return types.SimpleNamespace(returncode=returncode, stderr="no route to host")
 
     monkeypatch.setattr(colab.subprocess, "run", run)
@@ -144,10 +138,10 @@ def test_setup_pins_what_must_not_move(tmp_path, monkeypatch):
     (tmp_path / "requirements.txt").write_text(REQUIREMENTS)
     calls = fake_pip(monkeypatch)
     setup(root=tmp_path)
-    ((command, constraints),) = calls
-    assert command[:4] == [sys.executable, "-m", "pip", "install"]
+    (command,) = calls
+    assert command[:5] == [sys.executable, "-m", "pip", "install", "--quiet"]
     assert command[-2:] == ["not-there==1.0.*", "also-not-there>=0.2.2"]
-    assert [line.split("==")[0] for line in constraints.splitlines()] == ["torch", "torchvision", "numpy"]
+    assert command[5:-2] == [f"{name}=={version(name)}" for name in ("torch", "torchvision", "numpy")]
 
 
 def test_setup_calls_no_pip_when_nothing_is_missing(tmp_path, monkeypatch):

@@ -186,6 +186,14 @@ def test_a_setting_s_loader_is_what_the_computing_asks_for(small_recipe, tiny):
     assert type(asked.batches(tiny.train)) is data.DeviceLoader and asked.loader == "device"
 
 
+@pytest.mark.parametrize("device, cores, expected", [("cpu", 3, 0), ("cuda", 3, 3), ("cuda", 64, 8)])
+def test_only_accelerators_get_workers_and_no_more_than_cores(device, cores, expected, small_recipe, tiny, monkeypatch):
+    monkeypatch.setattr(devices, "cores", lambda: cores)
+    monkeypatch.setattr(Setting, "normalize", Normalize(tiny.mean, tiny.std, Compute("cpu", "fp32")))
+    setting = setting_of(small_recipe, tiny, Compute(device, "fp32", loader="albumentations"))
+    assert setting.batches(tiny.train).workers == expected
+
+
 def plateau_recipe(**changes):
     """A ResNet18 of width 8 that holds out 50 of 150 images."""
     cut = {"name": "plateau", "width": 8, "batch_size": 50, "epochs": 2, "holdout": 50}

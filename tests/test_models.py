@@ -82,8 +82,3 @@ def test_stages_have_the_sizes_the_notebooks_speak_of(name, sides):
         seen[stage] = x.shape
     assert {stage: seen[stage][-1] for stage in sides} == sides
     assert seen["head"] == (4, 10)
-
-
-def test_unknown_nets_are_refused():
-    with pytest.raises(ValueError, match="unknown net 'vgg'; there are: resnet18, davidnet"):
-        models.build("vgg")

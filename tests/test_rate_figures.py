@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from helpers.figures.rate_plots import MARKS, plot_grid, plot_range_tests
+from helpers.figures import SUGGESTED, plot_grid, plot_range_tests
 from helpers.rates import NAMES, Curve, Sweep, suggest
 from helpers.rates.grid import Rates
 
@@ -22,9 +22,9 @@ def test_each_suggestion_is_marked_at_its_rate_and_named(ax):
     plot_range_tests(curve(), "Range test", ax)
     marks = {line.get_label(): line.get_xdata() for line in ax.lines if line.get_marker() != "None"}
     found = suggest(curve()).rates()
-    assert len(marks) == len(found) == len(MARKS) and list(MARKS) == list(NAMES)
+    assert len(marks) == len(found) == len(SUGGESTED) and list(SUGGESTED) == list(NAMES)
     for name, rate in found.items():
-        assert marks[f"{MARKS[name][0]}: {rate:.2g}"] == pytest.approx(rate)
+        assert marks[f"{SUGGESTED[name][0]}: {rate:.2g}"] == pytest.approx(rate)
     assert ax.get_xscale() == "log" and ax.get_title(loc="left") + ax.get_title() == "Range test"
     assert ax.get_xlabel() == "learning rate" and ax.get_ylabel() == "cross-entropy"
     low, high = ax.get_ylim()
@@ -36,14 +36,13 @@ def test_a_linear_sweep_has_a_linear_axis(ax):
     assert ax.get_xscale() == "linear"
 
 
-@pytest.mark.parametrize("steps", [12, 0])
-def test_what_cannot_be_read_is_drawn_to_its_end_without_marks(ax, steps):
-    plot_range_tests(curve(steps=steps), "Range test", ax)
-    assert [len(line.get_xdata()) for line in ax.lines] == [steps, steps]
+def test_what_cannot_be_read_is_drawn_to_its_end_without_marks(ax):
+    plot_range_tests(curve(steps=12), "Range test", ax)
+    assert [len(line.get_xdata()) for line in ax.lines] == [12, 12]
 
 
 def test_marks_differ_in_shape_as_well_as_colour():
-    assert len({marker for _, _, marker in MARKS.values()}) == len({colour for _, colour, _ in MARKS.values()}) == 4
+    assert all(len(set(looks)) == 4 for looks in zip(*SUGGESTED.values()))
 
 
 def test_named_tests_have_a_legend_and_seeds_have_not(ax):
@@ -66,14 +65,11 @@ def test_a_grid_has_a_line_per_scale_and_marks_what_is_not_on_it(ax):
     plot_grid(found, "DavidNet · CIFAR-10, n = 7 runs", ax)
     lines = [line for line in ax.get_lines() if len(line.get_xdata()) > 1]
     assert [list(line.get_xdata()) for line in lines] == [[0.1, 0.2], [0.1, 0.2]]
-    ends, seed = (line for line in ax.get_lines() if len(line.get_xdata()) == 1)
-    assert ends.get_markerfacecolor() == "none" and ends.get_ydata()[0] == 0.75
-    assert seed.get_markerfacecolor() == lines[0].get_color() and seed.get_ydata()[0] == 0.71
+    dots = {(*line.get_xdata(), *line.get_ydata()): line for line in ax.get_lines() if len(line.get_xdata()) == 1}
+    assert set(dots) == {(cell.max_lr, accuracy) for (cell, _), accuracy in found.items() if accuracy}
+    hollow = [place for place, dot in dots.items() if dot.get_markerfacecolor() == "none"]
+    assert hollow == [(0.2, 0.75)] and dots[0.2, 0.71].get_markerfacecolor() == lines[0].get_color()
     assert [(text.get_text(), text.xy) for text in ax.texts] == [("×", (0.8, 0.02))]
     legend = [text.get_text() for text in ax.get_legend().get_texts()]
     assert legend == ["logits as they are", "logits × 1/8"] and ax.get_xscale() == "log"
     assert [text.get_text() for text in ax.get_xticklabels()] == ["0.1", "0.2", "0.8"]
-
-
-def test_a_grid_that_has_not_begun_is_empty(ax):
-    assert plot_grid({}, "nothing yet", ax).get_legend() is None

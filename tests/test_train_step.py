@@ -208,7 +208,7 @@ def test_evaluation_gives_back_mode_and_buffers_even_after_an_error(tiny):
     modes = [module.training for module in net.modules()]
     before = copy.deepcopy(net.state_dict())
     predict(net, tiny.test, normalize)
-    with pytest.raises(TypeError):
+    with pytest.raises(AttributeError):
         predict(net, None, normalize)
     assert [module.training for module in net.modules()] == modes and net.training
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())

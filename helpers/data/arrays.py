@@ -11,13 +11,12 @@ from tqdm import tqdm
 from helpers.data import cifar10, shapes10
 from helpers.files import choice
 
-NAMES = ("cifar10", "shapes10", "auto")
 SPLIT_SEED = 45_000  # fixed, so that every recipe holds out the same images
 
 
 @dataclass(frozen=True)
 class Images:
-    """One split in memory; the arrays of `load` are read-only, since all users share them."""
+    """One split in memory; a data set's whole arrays are read-only, since all users share them."""
 
     images: np.ndarray  # (N, 32, 32, 3) uint8 RGB
     labels: np.ndarray  # (N,) int64
@@ -30,6 +29,10 @@ class Images:
         """The images at these indices, in their order, as copies."""
         masks = None if self.masks is None else self.masks[indices]
         return Images(self.images[indices], self.labels[indices], masks)
+
+    def thinned(self, count: int | None) -> "Images":
+        """At most so many images, always the same, each class with its share; None keeps all."""
+        return self if count is None or count >= len(self) else self.take(_stratified(self.labels, count))
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,8 @@ class Dataset:
     test: Images = field(repr=False)
 
     def subset(self, n_train: int | None, n_test: int | None) -> "Dataset":
-        """The same data set with at most so many images, always the same, each class with its share; None keeps all."""
-        return replace(self, train=_thin(self.train, n_train), test=_thin(self.test, n_test))
+        """The same data set with so many images of each split, see `Images.thinned`."""
+        return replace(self, train=self.train.thinned(n_train), test=self.test.thinned(n_test))
 
 
 def load(name: str = "auto", n_train: int | None = None, n_test: int | None = None) -> Dataset:
@@ -59,7 +62,7 @@ def load(name: str = "auto", n_train: int | None = None, n_test: int | None = No
     Raises:
         DatasetError: CIFAR-10 is missing or damaged; under "auto", damaged, or not in the folder named.
     """
-    choice("data set", name, NAMES)
+    choice("data set", name, ("cifar10", "shapes10", "auto"))
     given = os.environ.get("CIFAR10_ROOT")
     folder = Path(given).expanduser().absolute() if given else None
     if name == "cifar10" or (name == "auto" and _obtainable(folder)):
@@ -113,11 +116,6 @@ def _stratified(labels: np.ndarray, count: int) -> np.ndarray:
     takes = np.floor(shares).astype(int)
     takes[np.argsort(takes - shares, kind="stable")[: count - takes.sum()]] += 1  # to the largest remainders
     return np.sort(np.concatenate([np.arange(0), *(place[:take] for place, take in zip(places, takes))]))
-
-
-def _thin(split: Images, count: int | None) -> Images:
-    whole = count is None or count >= len(split)
-    return split if whole else _locked(split.take(_stratified(split.labels, count)))
 
 
 def _locked(split: Images) -> Images:

@@ -21,20 +21,19 @@ from helpers.files import choice, number
 SIDE = 32  # pixels, of every image
 REFLECT = cv2.BORDER_REFLECT_101
 CHOICES = {"border": {"reflect": REFLECT, "constant": cv2.BORDER_CONSTANT}, "fill": ("mean", "black")}
-LIMITS = {"p": (0, 1), "limit": (0,), "padding": (0,), "size": (1, SIDE), "holes": (1,)}  # lowest, highest value
-WHOLE = ("padding", "size", "holes")
+LIMITS = {"p": (0, 1), "padding": (0, SIDE - 1), "size": (1, SIDE), "holes": (1,)}  # lowest, highest; whole but for p
 
 
 @dataclass(frozen=True)
 class Transform:
-    """What all transforms are; `p` is the probability with which one happens to an image."""
+    """What all transforms are; values that albumentations would take for something else are refused."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if name in CHOICES:
                 choice(name, value, CHOICES[name])
-            else:
-                number(name, value, *LIMITS[name], whole=name in WHOLE)
+            elif name in LIMITS:
+                number(name, value, *LIMITS[name], whole=name != "p")
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class PadCrop(Transform):
 class Flip(Transform):
     """Mirror left and right."""
 
-    p: float = 0.5
+    p: float = 0.5  # the probability that it happens to an image
 
 
 @dataclass(frozen=True)
@@ -73,10 +72,6 @@ class GridDistortion(Transform):
 
     limit: float = 0.3
     p: float = 0.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        number("limit", self.limit, 0, 1)
 
 
 @dataclass(frozen=True)
@@ -103,7 +98,7 @@ def from_list(values: Any) -> tuple[Transform, ...]:
         plain = [to_dict(value) if isinstance(value, Transform) else {**value} for value in values]
         return tuple(TRANSFORMS[settings.pop("transform")](**settings) for settings in plain)
     except (KeyError, TypeError):
-        kinds = ", ".join(f"{k}({', '.join(f.name for f in dataclasses.fields(v))})" for k, v in TRANSFORMS.items())
+        kinds = ", ".join(str(kind()) for kind in TRANSFORMS.values())
         example = '[{"transform": "Flip", "p": 0.5}]'
         raise ValueError(f"transforms must be a list such as {example}, of {kinds}; not {values!r}") from None
 

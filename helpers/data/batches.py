@@ -93,8 +93,7 @@ class DeviceLoader(_Loader):
     def __post_init__(self) -> None:
         others = [type(transform).__name__ for transform in self.transforms if not isinstance(transform, COVERED)]
         if others:
-            can = ", ".join(kind.__name__ for kind in COVERED)
-            raise ValueError(f"the device cannot do {', '.join(others)}, only {can}; choose the loader albumentations")
+            raise ValueError(f"the device cannot do {', '.join(others)}; choose the loader albumentations")
         self.images = torch.tensor(self.split.images).to(self.device)
         self.labels = torch.tensor(self.split.labels).to(self.device)
         self.fill = torch.tensor(augment.pixel(self.mean), dtype=torch.uint8, device=self.device)
@@ -102,14 +101,12 @@ class DeviceLoader(_Loader):
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """Yield the epoch's batches, on the device."""
         count, rng = len(self.labels), np.random.default_rng((self.seed, epoch, 1))
-        order = self._send(self.order(epoch))
-        draws = [self._send(draw(transform, count, rng)) for transform in self.transforms]
-        for start in range(0, count, self.batch_size):
-            part = slice(start, start + self.batch_size)
-            images = self.images[order[part]]
-            for transform, drawn in zip(self.transforms, draws):
-                images = apply(transform, images, drawn[part], self.fill)
-            yield images, self.labels[order[part]]
+        draws = [self.order(epoch), *(draw(transform, count, rng) for transform in self.transforms)]
+        for chosen, *drawn in zip(*(self._send(values).split(self.batch_size) for values in draws)):
+            images = self.images[chosen]
+            for transform, part in zip(self.transforms, drawn):
+                images = apply(transform, images, part, self.fill)
+            yield images, self.labels[chosen]
 
     def _send(self, values: np.ndarray) -> torch.Tensor:
         tensor = torch.tensor(values)
@@ -146,8 +143,7 @@ def apply(transform: Transform, images: torch.Tensor, drawn: torch.Tensor, mean:
 def crop(images: torch.Tensor, offsets: torch.Tensor, padding: int, border: str) -> torch.Tensor:
     """Pad every side, then cut a window as large as before, at `offsets` (B, 2) from the padded top and left."""
     places = offsets[:, :, None] - padding + torch.arange(SIDE, device=images.device)  # (B, 2, 32), may lie outside
-    period = 2 * (SIDE - 1)
-    mirrored = SIDE - 1 - (places.remainder(period) - (SIDE - 1)).abs()  # …2 1 0 1 2… 30 31 30…, the edge not repeated
+    mirrored = SIDE - 1 - (SIDE - 1 - places.abs()).abs()  # …2 1 0 1 2… 30 31 30…, the edge is not repeated
     rows, columns = mirrored[:, 0, :, None], mirrored[:, 1, None, :]
     cut = images[torch.arange(len(images), device=images.device)[:, None, None], rows, columns]
     if border == "reflect":
@@ -165,20 +161,11 @@ def cut_out(images: torch.Tensor, corners: torch.Tensor, size: int, fill: torch.
 
 
 def choose_path(transforms: Transforms, compute: Compute) -> str:
-    """Which of PATHS makes the batches: what `compute` asks for, else the device's on a GPU where it covers all."""
+    """Who makes the batches, one of PATHS: as `compute` asks, else the device on a GPU, where it covers all."""
     covered = all(isinstance(transform, COVERED) for transform in transforms)
-    return compute.loader or ("device" if covered and compute.device != "cpu" else "albumentations")
-
-
-def make_loader(
-    path: str, split: Images, transforms: Transforms, mean: Channels, batch_size: int, seed: int, compute: Compute
-) -> TrainLoader | DeviceLoader:
-    """The loader of a path, one of PATHS; the device's covers the transforms in COVERED alone."""
+    path = compute.loader or ("device" if covered and compute.device != "cpu" else "albumentations")
     choice("loader", path, PATHS)
-    if path == "device":
-        return DeviceLoader(split, transforms, mean, batch_size, seed, compute.device)
-    workers = 0 if compute.device == "cpu" else min(8, devices.cores())  # there, the trainer needs every core itself
-    return TrainLoader(split, transforms, mean, batch_size, seed, workers)
+    return path
 
 
 class Normalize:
@@ -198,6 +185,4 @@ class Normalize:
 
 def eval_batches(split: Images, batch_size: int = 1000) -> Iterator[Batch]:
     """Yield a split in its own order, unaugmented."""
-    for start in range(0, len(split), batch_size):
-        chosen = slice(start, start + batch_size)
-        yield torch.tensor(split.images[chosen]), torch.tensor(split.labels[chosen])
+    yield from zip(*(torch.tensor(array).split(batch_size) for array in (split.images, split.labels)))

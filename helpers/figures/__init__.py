@@ -1,11 +1,9 @@
 """What several notebooks draw: each plot takes and returns axes, and saves nothing."""
 
-from helpers.figures.lines import plot_lines
-from helpers.figures.maps import COLOURS, grey, overlay, plot_maps
-from helpers.figures.curves import plot_curves, plot_plateau, plot_rate
-from helpers.figures.nets import measure_blocks, plot_costs, plot_net
-from helpers.figures.pictures import plot_images, plot_rows
-from helpers.figures.rate_plots import MARKS, plot_grid, plot_range_tests
+from helpers.figures.curves import SUGGESTED, plot_curves, plot_lines, plot_plateau, plot_rate
+from helpers.figures.curves import plot_grid, plot_range_tests
+from helpers.figures.nets import measure_blocks, plot_net
+from helpers.figures.pictures import COLOURS, overlay, plot_images, plot_maps, plot_rows
 from helpers.figures.rows import plot_confusion, plot_intervals
 from helpers.figures.style import AVERAGED, BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY
 from helpers.figures.style import TEST, TRAIN, VALIDATION, WIDTH, percent, png, show, use_style

@@ -1,4 +1,4 @@
-"""Curves of a run over its epochs. Each function draws on axes and returns them; none saves anything.
+"""Curves of a run over its epochs, of range tests and rate grids over the rate. Each function takes and returns axes.
 
 `about` names the data set and how many runs are shown, such as "CIFAR-10, n = 1 run"; it becomes part of the title.
 """
@@ -9,10 +9,13 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from cycler import cycler
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
 from helpers.figures import style
+from helpers.rates import Curve, smooth, suggest
+from helpers.rates.grid import Accuracies
 from helpers.training.schedules import PlateauState
 
 SPLITS = {  # by their columns in a history: name in a legend and colour
@@ -22,6 +25,25 @@ SPLITS = {  # by their columns in a history: name in a legend and colour
     "ema_test": ("test images, averaged weights", style.AVERAGED),
 }
 UNITS = {"loss": "cross-entropy", "accuracy": "accuracy", "gap": "percentage points"}
+SUGGESTED = {  # by a suggestion's name: its words, its colour, and its marker to be told apart by in print, too
+    "steepest": ("steepest", style.GREEN, "v"),
+    "valley": ("valley", style.PURPLE, "s"),
+    "minimum": ("minimum", style.RED, "^"),
+    "divergence": ("explodes", style.BLACK, "X"),
+}
+DASHES = ("-", "--", "-.", (0, (6, 1, 1, 1, 1, 1)), "-", "--", "-.")  # dotted lines are kept for chance
+
+
+def plot_lines(lines: Mapping[str, Sequence[Sequence[float]]], ax: Axes | None = None) -> Axes:
+    """Draw a line of each (x, y), or of each (x, y, low, high) with a band; colour, dash and marker tell them apart."""
+    ax = ax or plt.subplots()[1]
+    ax.set_prop_cycle(cycler(color=style.CYCLE) + cycler(linestyle=DASHES) + cycler(marker="osD^vP*"))
+    for name, (x, y, *band) in lines.items():
+        (line,) = ax.plot(x, y, markersize=4, label=name)
+        if band:
+            ax.fill_between(x, *band, color=line.get_color(), alpha=0.15, linewidth=0)
+    ax.legend(fontsize=10)
+    return ax
 
 
 def plot_curves(history: Sequence[Mapping[str, Any]], quantity: str, about: str, ax: Axes | None = None) -> Axes:
@@ -32,37 +54,28 @@ def plot_curves(history: Sequence[Mapping[str, Any]], quantity: str, about: str,
     ax = ax or plt.subplots()[1]
     table = pd.DataFrame(history, dtype=float).set_index("epoch").dropna(axis="columns", how="all")
     gap = quantity == "gap"
-    for split in ("test", "ema_test") if gap else SPLITS:
-        values = table.get(f"{split}_{'accuracy' if gap else quantity}")
-        if values is not None:
-            name, colour = SPLITS[split]
-            values, name = (100 * (table["train_accuracy"] - values), f"training − {name}") if gap else (values, name)
-            ax.plot(values, "o-", color=colour, markersize=4, label=name)
+    if gap:
+        gaps = 100 * table.filter(like="test_accuracy").rsub(table["train_accuracy"], axis="index")
+        table = gaps.rename(columns=lambda name: name.replace("accuracy", "gap"))
+        ax.axhline(0, color=style.BLACK, linewidth=1)
+    for split, (name, colour) in SPLITS.items():
+        if f"{split}_{quantity}" in table:
+            label = f"training − {name}" if gap else name
+            ax.plot(table[f"{split}_{quantity}"], "o-", color=colour, markersize=4, label=label)
     ax.legend()
     if quantity == "accuracy":
         ax.yaxis.set_major_formatter(style.percent)
-    if gap:
-        ax.axhline(0, color=style.BLACK, linewidth=1)
     return _over_epochs(ax, f"{quantity.capitalize()} · {about}", UNITS[quantity])
 
 
-def plot_rate(
-    recorded: np.ndarray, steps_per_epoch: int, about: str, planned: np.ndarray | None = None, ax: Axes | None = None
-) -> Axes:
-    """The learning rate of every step, (steps,), with its peak, over the planned one where that is given.
-
-    The first step lies at epoch 0, the end of the run at its last epoch.
-    """
+def plot_rate(recorded: np.ndarray, steps_per_epoch: int, about: str, ax: Axes | None = None) -> Axes:
+    """The learning rate of every step, (steps,), and its peak; the first step lies at epoch 0."""
     ax = ax or plt.subplots()[1]
-    if planned is not None:
-        ax.plot(np.arange(len(planned)) / steps_per_epoch, planned, color=style.SKY, lw=7, alpha=0.6, label="planned")
     epochs, peak = np.arange(len(recorded)) / steps_per_epoch, int(np.argmax(recorded))
     ax.plot(epochs, recorded, color=style.BLACK, label="recorded")
     text = f"peak {recorded[peak]:.3g} at epoch {epochs[peak]:.2g}"
     ax.annotate(text, (epochs[peak], recorded[peak]), (0, 5), textcoords="offset points", fontsize=10)
     ax.set_ylim(0, 1.3 * recorded[peak])
-    if planned is not None:
-        ax.legend()
     return _over_epochs(ax, f"Learning rate · {about}", "learning rate")
 
 
@@ -87,13 +100,75 @@ def plot_plateau(states: Sequence[PlateauState], split: str, about: str, ax: Axe
     for epoch, loss, count in zip(counted.index, counted.loss, counted.bad):
         ax.annotate(str(count), (epoch, loss), (0, 6), bbox=style.PAPER, **place)  # over the line of a cut
     if seen.loss.max() > 3 * seen.loss.min():
-        ax.set_yscale("log")
-        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+        ax.set_yscale("log", subs=(2, 3, 5))
         ax.yaxis.set_major_formatter("{x:g}")
-        ax.yaxis.set_minor_locator(NullLocator())
+        ax.yaxis.set_minor_formatter("{x:g}")
     ax.margins(y=0.12)  # a count stands above its mark
     ax.legend(loc="lower left", bbox_to_anchor=(-0.01, 0.99), ncols=4, fontsize=10, borderaxespad=0.2)
     return _over_epochs(ax, f"What the plateau saw · {about}", "cross-entropy", pad=26)  # above the legend
+
+
+def plot_range_tests(tests: Curve | Mapping[str, Curve] | Sequence[Curve], title: str, ax: Axes | None = None) -> Axes:
+    """The loss against the rate, smoothed; explosions leave the frame.
+
+    One test has its suggestions marked, and its steps as they are behind. Several by name have a legend; a plain
+    sequence, such as of seeds, has one colour and no legend.
+    """
+    ax = ax or plt.subplots()[1]
+    if isinstance(tests, Curve):
+        return _mark_suggestions(plot_range_tests({"loss, smoothed": tests}, title, ax), tests)
+    named = isinstance(tests, Mapping)
+    curves, names = (tests.values(), tests) if named else (tests, [None] * len(tests))
+    look = {} if named else {"color": style.BLUE, "linewidth": 1.2, "alpha": 0.7}
+    for name, curve in zip(names, curves):
+        ax.plot(curve.lr, smooth(curve.loss), label=name, **look)
+    if named:
+        ax.legend(fontsize=10)
+    low, first = min(smooth(curve.loss).min() for curve in curves), max(curve.loss[:3].mean() for curve in curves)
+    fall = max(first - low, 0.05)
+    ax.set_ylim(low - 0.3 * fall, first + 0.7 * fall)
+    scale = "log" if curve.sweep.scale == "exp" else "linear"
+    ax.set(xscale=scale, xlabel="learning rate", ylabel="cross-entropy", title=title)
+    return ax
+
+
+def _mark_suggestions(ax: Axes, curve: Curve) -> Axes:
+    ax.plot(curve.lr, curve.loss, color=style.BLUE, alpha=0.3, linewidth=1, zorder=1)
+    for name, rate in suggest(curve).rates().items():
+        text, colour, marker = SUGGESTED[name]
+        height = np.interp(rate, curve.lr, smooth(curve.loss))
+        ax.plot(rate, height, marker, color=colour, markersize=9, zorder=3, label=f"{text}: {rate:.2g}")
+    ax.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=10)
+    return ax
+
+
+def plot_grid(found: Accuracies, title: str, ax: Axes | None = None) -> Axes:
+    """A rate grid: held-out accuracy, as `grid.read` gives it, against the peak rate, one line per logit scale.
+
+    Filled dots are cells whose ends lie at a hundredth of the peak, the line joins those of the first seed. Hollow ones
+    have other ends; a cross at the bottom is a cell that diverged, whose accuracy is 0.
+    """
+    ax = ax or plt.subplots()[1]
+    cells = pd.DataFrame([{**cell._asdict(), "seed": seed, "accuracy": value} for (cell, seed), value in found.items()])
+    cells["usual"] = np.isclose(cells.max_lr, 100 * cells.min_lr)
+    looks = (style.BLUE, "o"), (style.ORANGE, "s")
+    for (scale, ours), (colour, marker) in zip(sorted(cells.groupby("logit_scale"), reverse=True), looks):
+        line = ours[ours.usual & (ours.seed == 0) & (ours.accuracy > 0)].sort_values("max_lr")
+        name = "logits as they are" if scale == 1 else f"logits × 1/{1 / scale:g}"
+        ax.plot(line.max_lr, line.accuracy, marker=marker, color=colour, label=name)
+        for cell in ours.itertuples():
+            if cell.accuracy:
+                fill = colour if cell.usual else "none"
+                ax.plot(cell.max_lr, cell.accuracy, marker, color=colour, markerfacecolor=fill)
+            else:
+                ax.annotate("×", (cell.max_lr, 0.02), xycoords=("data", "axes fraction"), color=colour, ha="center")
+    ticks = sorted(cells.max_lr.unique())
+    ax.set(xscale="log", xlabel="rate of the peak", ylabel="accuracy on held-out images", title=title)
+    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.minorticks_off()
+    ax.yaxis.set_major_formatter(style.percent)
+    ax.legend(fontsize=10)
+    return ax
 
 
 def _over_epochs(ax: Axes, title: str, unit: str, pad: float | None = None) -> Axes:

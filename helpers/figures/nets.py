@@ -1,15 +1,13 @@
 """A net measured block by block and drawn: its operations, what comes out, where parameters and arithmetic are."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.patches import FancyArrowPatch, Rectangle
-from matplotlib.ticker import EngFormatter
+from matplotlib.patches import Rectangle
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -17,6 +15,7 @@ from helpers import models
 from helpers.figures import style
 
 SIDE, SHIFT = 0.74, 0.03  # in columns of the drawing: side of a square of 32 pixels, and from sheet to sheet of a stack
+ARROW = {"arrowstyle": "-|>", "mutation_scale": 10, "shrinkA": 0, "shrinkB": 0, "color": style.BLACK}
 
 
 @dataclass(frozen=True)
@@ -32,27 +31,18 @@ class Block:
 
 
 def measure_blocks(model: nn.Sequential, image: torch.Tensor) -> list[Block]:
-    """Send one normalised image (1, 3, 32, 32) through a net; note what its blocks compute, in order.
-
-    A stage of several blocks is taken apart. The net's mode is given back, and no hook stays.
-    """
-    blocks, outputs, counter = dict(_blocks(model)), {}, FlopCounterMode(display=False)
-    with ExitStack() as hooks, torch.no_grad(), models.evaluating(model), counter:
-        for block in blocks.values():
-            hooks.enter_context(block.register_forward_hook(lambda module, _, output: outputs.update({module: output})))
-        model(image)
-    counts = counter.get_flop_counts()  # two operations for a multiplication and its addition
-    return [
-        Block(
-            name=name,
-            operations=_operations(block),
-            adds_input=isinstance(block, models.AddResidual | models.ResidualBlock),
-            parameters=models.count_parameters(block),
-            multiply_adds=sum(counts.get(f"{type(model).__name__}.{name}", {}).values()) // 2,
-            output=outputs[block][0].float().cpu().numpy(),
-        )
-        for name, block in blocks.items()
-    ]
+    """Send one normalised image (1, 3, 32, 32) through a net, block by block; a stage of several is taken apart."""
+    blocks = []
+    with torch.no_grad(), models.evaluating(model):
+        for name, block in _blocks(model):
+            with FlopCounterMode(display=False) as counter:
+                image = block(image)
+            adds_input = isinstance(block, models.AddResidual | models.ResidualBlock)
+            multiply_adds = counter.get_total_flops() // 2  # it counts a multiplication and its addition as two
+            output = image[0].float().cpu().numpy()
+            parameters = models.count_parameters(block)
+            blocks.append(Block(name, _operations(block), adds_input, parameters, multiply_adds, output))
+    return blocks
 
 
 def plot_net(blocks: Sequence[Block], image: np.ndarray, ax: Axes | None = None) -> Axes:
@@ -64,35 +54,15 @@ def plot_net(blocks: Sequence[Block], image: np.ndarray, ax: Axes | None = None)
     edges = [_draw_stack(ax, 0, [image], "image", image.shape[::-1], "")]
     for x, block in enumerate(blocks, start=1):
         edges.append(_draw_stack(ax, x, _sheets(block.output), block.name, block.output.shape, _lines(block)))
-        _draw_arrow(ax, (x - 0.585, 0), (x - 0.435, 0), "black")
+        ax.annotate("", (x - 0.435, 0), (x - 0.585, 0), arrowprops=ARROW)
         if block.adds_input:
             top = max(edges[-2:]) + 0.05
-            _draw_arrow(ax, (x - 1, top), (x, top), style.RED, connectionstyle="arc3,rad=-0.35")
+            bow = {**ARROW, "color": style.RED, "connectionstyle": "arc3,rad=-0.35"}
+            ax.annotate("", (x, top), (x - 1, top), arrowprops=bow)
             ax.text(x - 0.5, top + 0.2, "shortcut", color=style.RED, ha="center", va="bottom", fontsize=9)
     ax.set(xlim=(-0.55, len(blocks) + 0.55), ylim=(-1.75, 0.85))
     ax.set_axis_off()
     return ax
-
-
-def plot_costs(blocks: Sequence[Block], quantity: str, ax: Axes | None = None) -> Axes:
-    """Bars that stand below the blocks of `plot_net`: a `quantity` of each, "parameters" or "multiply_adds"."""
-    ax = ax or plt.subplots(figsize=(style.WIDTH, 1.8))[1]
-    values = np.array([getattr(block, quantity) for block in blocks])
-    colour = {"parameters": style.BLUE, "multiply_adds": style.ORANGE}[quantity]
-    bars = ax.bar(range(1, len(blocks) + 1), values, color=colour, width=0.7)
-    ax.bar_label(bars, [f"{short(value)}\n{value / values.sum():.0%}" for value in values], padding=2, fontsize=9)
-    ax.set_xticks(range(1, len(blocks) + 1), [block.name for block in blocks])
-    ax.margins(y=0.5)
-    ax.grid(False)
-    ax.yaxis.set_visible(False)  # every bar has its value on top
-    ax.spines["left"].set_visible(False)
-    ax.set(title=f"{quantity.replace('_', '-').capitalize()}: {short(values.sum())} in all")
-    return ax
-
-
-def short(count: float) -> str:
-    """A count in three digits: 75497472 → "75.5 M", 1856 → "1.86 k"."""
-    return EngFormatter()(float(f"{count:.3g}"))
 
 
 def _blocks(model: nn.Sequential) -> Iterator[tuple[str, nn.Module]]:
@@ -139,7 +109,3 @@ def _draw_stack(
     ax.text(x, -0.72, "×".join(map(str, shape)), ha="center", va="top", fontsize=9, color=style.BLUE)
     ax.text(x, -0.9, operations, ha="center", va="top", fontsize=8, color="#444444", linespacing=1.3)
     return height / 2 + SHIFT * (len(sheets) - 1) / 2
-
-
-def _draw_arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float], color: str, **shape: str) -> None:
-    ax.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=10, color=color, **shape))

@@ -1,109 +1,108 @@
-"""Pictures of data: rows and grids of images, each pixel of an image as large as the others."""
+"""Pictures of data: rows and grids of images, and maps over them, each pixel of an image as large as the others."""
 
-from collections.abc import Sequence
-from typing import Any
+import itertools
+import math
+from collections.abc import Mapping, Sequence
 
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from helpers.figures import style
+from helpers.gradcam.scores import Array, as_array
 
 DPI = 100  # figures are laid out in pixels, so that an image is enlarged by a whole factor
 PAGE, LETTER = int(DPI * style.WIDTH), 8  # pixels across a page, and across a letter of a label
-GAP = 2  # white pixels between the images of a mosaic, in pixels of the images
+GAP = 2  # white pixels between the images of rows, in pixels of the images
 TEXT, LINE, MARGIN = 10, 17, 8  # points of a title; pixels that a line of it takes, and around it
-
-
-def mosaic(rows: np.ndarray, group: int = 0) -> np.ndarray:
-    """Images (R, C, H, W, 3) side by side on white, as one of uint8; after every `group` columns the gap is wider."""
-    tiles = _pixels(rows, 5)
-    count, columns, height, width = tiles.shape[:4]
-    lefts = _lefts(columns, width, group)
-    canvas = np.full((count, height + GAP, lefts[-1] + width, 3), 255, np.uint8)
-    for column, left in enumerate(lefts):
-        canvas[:, :height, left : left + width] = tiles[:, column]
-    return canvas.reshape(-1, *canvas.shape[2:])[:-GAP]
+# Rises in lightness only, so colour-blind readers can follow it; black, its zero, darkens an image and does not tint it
+COLOURS = "inferno"
+Texts = Sequence[str]
 
 
 def plot_rows(
-    rows: np.ndarray,
-    labels: Sequence[str],
-    heads: Sequence[str] = (),
-    heading: str = "",
-    group: int = 0,
-    scale: int | None = None,
-    ax: Axes | None = None,
+    rows: np.ndarray, labels: Texts, heads: Texts = (), heading: str = "", group: int = 0, scale: int | None = None
 ) -> Axes:
     """Draw rows of images (R, C, H, W, 3), uint8 or float in [0, 1], each beside its label, `heads` above the columns.
 
-    A new figure enlarges the images `scale` times, by default as far as they fit; for `group` see `mosaic`.
+    Images are enlarged `scale` times, by default as far as they fit; after every `group` columns the gap is wider.
     """
-    canvas = mosaic(rows, group)
     count, columns, height, width = np.shape(rows)[:4]
-    if ax is None:
-        beside = LETTER * max(len(line) for label in labels for line in label.split("\n"))
-        size = np.array(canvas.shape[1::-1]) * (scale or max(1, (PAGE - beside) // canvas.shape[1]))
-        ax = plt.figure(figsize=size / DPI, dpi=DPI, layout="none").add_axes((0, 0, 1, 1))  # texts lie around it
-    _draw(ax, canvas, heading)
-    ax.set_yticks(np.arange(count) * (height + GAP) + (height - 1) / 2, labels, fontsize=TEXT)
+    column, tops = np.arange(columns), np.arange(count) * (height + GAP)
+    lefts = column * (width + GAP) + (column // group * 4 * GAP if group else 0)
+    beside = LETTER * max(len(line) for label in labels for line in label.split("\n"))
+    scale = scale or max(1, (PAGE - beside) // (lefts[-1] + width))
+    ax = _draw(np.concatenate(np.asarray(rows)), [*itertools.product(tops, lefts)], scale)
+    ax.set_title(heading)
+    ax.set_yticks(tops + (height - 1) / 2, labels, fontsize=TEXT)
     if heads:
-        ax.set_xticks(_lefts(columns, width, group) - 0.5, heads, fontsize=TEXT, ha="left")
+        ax.set_xticks(lefts - 0.5, heads, fontsize=TEXT, ha="left")
     return ax
 
 
 def plot_images(
-    images: np.ndarray,
-    titles: Sequence[str] = (),
-    columns: int = 10,
-    title_colors: Sequence[str] = (),
-    heading: str = "",
+    images: np.ndarray, titles: Texts = (), columns: int = 10, title_colors: Texts = (), heading: str = ""
 ) -> Figure:
-    """Draw images (N, H, W, 3), uint8 or float in [0, 1], in a grid, each on its own axes under its own title.
-
-    The figure is as wide as the series' other figures; its axes are those of the images, in their order.
-    """
-    pixels = _pixels(images, 4)
-    count, height, width = pixels.shape[:3]
+    """Draw images (N, H, W, 3), uint8 or float in [0, 1], in a grid as wide as other figures, each under its title."""
+    count, height, width = np.shape(images)[:3]
     titles, colors = titles or [""] * count, title_colors or [style.BLACK] * count
-    columns, rows = min(columns, count), -(-count // columns)
-    scale = max(1, (PAGE // columns - MARGIN) // width)
-    across, down = scale * width, scale * height
-    beside, above = PAGE // columns - across, MARGIN + LINE * max(title.count("\n") + 1 for title in titles)
-    size = columns * (across + beside) - beside, rows * (down + above) - above
-    figure = plt.figure(figsize=np.array(size) / DPI, dpi=DPI, layout="none")
-    figure.subplots_adjust(0, 0, 1, 1, wspace=beside / across, hspace=above / down)
-    for place, (image, title, color) in enumerate(zip(pixels, titles, colors, strict=True), start=1):
-        _draw(figure.add_subplot(rows, columns, place), image, title, fontsize=TEXT, color=color, pad=4)
-    figure.suptitle(heading, x=0, y=1 + above / size[1], ha="left", va="bottom")
-    return figure
+    above = MARGIN + LINE * max(title.count("\n") + 1 for title in titles)
+    pitch = PAGE // min(columns, count)
+    scale = max(1, (pitch - MARGIN) // width)
+    across, down = pitch // scale, height + math.ceil(above / scale)  # from image to image, in pixels of the images
+    corners = [(place // columns * down, place % columns * across) for place in range(count)]
+    ax = _draw(images, corners, scale)
+    for (top, left), title, color in zip(corners, titles, colors, strict=True):
+        spot = {"xytext": (0, 4), "textcoords": "offset points"}
+        ax.annotate(title, (left - 0.5, top - 0.5), **spot, fontsize=TEXT, color=color)
+    ax.set_title(heading, pad=0.8 * above)  # in points, of 1.4 pixels
+    return ax.figure
 
 
-def _pixels(images: np.ndarray, axes: int) -> np.ndarray:
-    """Images as uint8, with so many axes, the last one of colours."""
-    images = np.asarray(images)
-    if images.ndim != axes or images.shape[-1] != 3 or not images.size:
-        raise ValueError(f"images must have {axes} axes, the last one of 3 colours, not {images.shape}")
-    if images.dtype == np.uint8:
-        return images
-    if not (images.min() >= 0 and images.max() <= 1):
-        found = f"from {images.min():.3g} to {images.max():.3g}"
-        raise ValueError(f"images must be uint8, or float in [0, 1], not {found}; undo the normalisation first")
-    return np.rint(255 * images).astype(np.uint8)
+def plot_maps(images: np.ndarray, maps: Mapping[str, Array], labels: Texts, heading: str = "") -> Axes:
+    """Draw one row for each image (N, H, W, 3) uint8, its label to the left: the image, then its maps over it in grey.
+
+    The maps are (N, H, W) in [0, 1], by the text above their column, such as those of every stage.
+    """
+    columns = [images, *(overlay(images, found) for found in maps.values())]
+    return plot_rows(np.stack(columns, axis=1), labels, ["image", *maps], heading)
 
 
-def _lefts(columns: int, width: int, group: int) -> np.ndarray:
-    """Where the columns of a mosaic begin, in pixels."""
-    column = np.arange(columns)
-    return column * (width + GAP) + (column // group * 4 * GAP if group else 0)
+def overlay(images: np.ndarray, maps: Array, opacity: float = 0.55) -> np.ndarray:
+    """Lay maps (…, H, W) in [0, 1] over images (…, H, W, 3) uint8 in grey, so that every colour belongs to the map.
+
+    0 takes the first colour, 1 the last. At an opacity of 0 the image alone is seen, at 1 the map alone.
+    """
+    maps = as_array(maps).astype(np.float64)
+    if not (maps.min() >= 0 and maps.max() <= 1):
+        raise ValueError(f"maps must lie in [0, 1], not from {maps.min():.3g} to {maps.max():.3g}")
+    grey = np.rint(np.asarray(images) @ np.array([0.299, 0.587, 0.114]))[..., None]  # ITU-R BT.601
+    colours = 255 * mpl.colormaps[COLOURS](maps)[..., :3]
+    return np.rint((1 - opacity) * grey + opacity * colours).astype(np.uint8)
 
 
-def _draw(ax: Axes, image: np.ndarray, title: str, **text: Any) -> None:
-    """Nothing but an image with its title."""
-    ax.imshow(image)
+def _draw(images: np.ndarray, corners: Sequence[tuple[int, int]], scale: int) -> Axes:
+    """Images (N, H, W, 3) on white, their upper left `corners` at (row, column); the figure has no room for texts."""
+    pixels, (height, width) = _pixels(np.asarray(images)), images.shape[1:3]
+    canvas = np.full((*np.max(corners, axis=0) + (height, width), 3), 255, np.uint8)
+    for (top, left), image in zip(corners, pixels):
+        canvas[top : top + height, left : left + width] = image
+    size = scale * np.array(canvas.shape[1::-1]) / DPI
+    ax = plt.figure(figsize=size, dpi=DPI, layout="none").add_axes((0, 0, 1, 1))
+    ax.imshow(canvas)
     ax.set(xticks=[], yticks=[])
     ax.tick_params(length=0, labeltop=True, labelbottom=False)
     ax.grid(False)
     ax.spines[:].set_visible(False)
-    ax.set_title(title, **text)
+    return ax
+
+
+def _pixels(images: np.ndarray) -> np.ndarray:
+    """Images (N, H, W, 3) as uint8."""
+    levels = images if images.dtype == np.uint8 else 255 * images
+    if images.shape[3:] != (3,) or not (levels.min() >= 0 and levels.max() <= 255):
+        need = "images (N, H, W, 3), uint8 or float in [0, 1]; undo the normalisation"
+        raise ValueError(f"cannot draw {images.dtype} {images.shape}: need {need}")
+    return np.rint(levels).astype(np.uint8)

@@ -7,7 +7,8 @@ logits serve all images and all layers.
 """
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -52,12 +53,7 @@ def hirescam(activations: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor
     return (gradients * activations).sum(1)
 
 
-METHODS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
-    "gradcam": gradcam,
-    "gradcam++": gradcam_plus_plus,
-    "layercam": layercam,
-    "hirescam": hirescam,
-}
+METHODS = {"gradcam": gradcam, "gradcam++": gradcam_plus_plus, "layercam": layercam, "hirescam": hirescam}
 
 
 class GradCAM(contextlib.AbstractContextManager):
@@ -122,35 +118,25 @@ class GradCAM(contextlib.AbstractContextManager):
         outputs: Maps = {}
         with contextlib.ExitStack() as hooks:
             for name, module in self.layers.items():
-                hooks.callback(module.register_forward_hook(self._keeper(name, outputs)).remove)
+                hooks.callback(module.register_forward_hook(partial(self._keep, name, outputs)).remove)
             logits = logits_of(self.model, images.clone() if images.is_inference() else images, self.compute)
-        if missed := [name for name in self.layers if name not in outputs]:
-            raise _without_map(self.model, missed[0])
         return logits, outputs
 
-    def _keeper(self, name: str, outputs: Maps) -> Callable[..., torch.Tensor]:
-        """A forward hook that keeps a layer's output and sends a copy on, which a ReLU in place may overwrite."""
-
-        def keep(module: nn.Module, inputs: object, output: torch.Tensor) -> torch.Tensor:
-            shape = getattr(output, "shape", ())  # a module may put out anything
-            if name in outputs or len(shape) != 4 or shape[2] * shape[3] < 2:
-                raise _without_map(self.model, name)
-            torch.set_grad_enabled(True)  # from here on; the caller's mode comes back after the pass
-            # A tensor of its own, even where a module hands on its input, which others may use as well
-            outputs[name] = output.view_as(output) if output.requires_grad else output.detach().requires_grad_()
-            return outputs[name].clone()
-
-        return keep
+    def _keep(self, name: str, outputs: Maps, module: nn.Module, inputs: object, output: torch.Tensor) -> torch.Tensor:
+        """As a forward hook: keep a layer's output, and send a copy on, which a ReLU in place may overwrite."""
+        shape = getattr(output, "shape", ())  # a module may put out anything
+        if name in outputs or len(shape) != 4 or shape[2] * shape[3] < 2:
+            raise _without_map(self.model, name)
+        torch.set_grad_enabled(True)  # from here on; the caller's mode comes back after the pass
+        # A tensor of its own, even where a module hands on its input, which others may use as well
+        outputs[name] = output.view_as(output) if output.requires_grad else output.detach().requires_grad_()
+        return outputs[name].clone()
 
 
 def stages(model: nn.Module) -> list[str]:
     """Names of a net's children with spatial output, in order, such as prep and layer1 to layer3 of DavidNet."""
-    names = []
-    for name, child in model.named_children():
-        if any(isinstance(module, nn.Flatten | nn.Linear) for module in child.modules()):
-            break
-        names.append(name)
-    return names
+    flat = nn.Flatten | nn.Linear
+    return [name for name, child in model.named_children() if not any(isinstance(m, flat) for m in child.modules())]
 
 
 def positive_share(raw: torch.Tensor) -> torch.Tensor:

@@ -28,9 +28,6 @@ Score = Callable[[torch.Tensor], np.ndarray]  # of normalised images (N, 3, H, W
 BATCH = 250  # images that go through a net at once
 
 
-# ---- maps to compare with
-
-
 def centre_prior(count: int, height: int, width: int) -> np.ndarray:
     """The map of a photographer: highest at the image's centre, falling with the distance to 0 in its corner pixels.
 
@@ -49,9 +46,6 @@ def random_maps(count: int, height: int, width: int, cells: int | None = None, s
     shape = (height, width) if cells is None else (cells, cells)
     drawn = torch.from_numpy(np.random.default_rng((seed, 1)).random((count, *shape)))
     return enlarge(drawn, (height, width)).numpy()
-
-
-# ---- deletion and insertion
 
 
 def deletion(
@@ -98,9 +92,6 @@ def probabilities(model: nn.Module, images: torch.Tensor, compute: Compute | Non
     return torch.cat(found).double().numpy()
 
 
-# ---- masks
-
-
 def pointing_hits(maps: Array, masks: Array) -> np.ndarray:
     """(N,) in [0, 1]: 1 where the map's largest value lies on the object; of several largest, the share that does.
 
@@ -121,28 +112,23 @@ def energy_inside(maps: Array, masks: Array) -> np.ndarray:
     return (maps * masks).sum((1, 2)) / maps.sum((1, 2))
 
 
-# ---- randomised nets
-
-
 def randomisation(
     cam: GradCAM, images: torch.Tensor, targets: Targets, stages: Sequence[str] | None = None, seed: int = 0
-) -> dict[str, dict[str, np.ndarray]]:
-    """How much the maps of `cam` are like those it draws for the same targets while the net forgets, stage by stage.
+) -> dict[str, np.ndarray]:
+    """How much the maps of `cam`, at its one layer, are like those it draws for the same targets while the net forgets.
 
-    For each layer there are rank correlations (n,), −1 to 1 and 0 where the later map is flat: after "nothing" was
-    randomised, after each of the stages of `cascade`, and at last with the trained net's map of "another image", as
-    maps are alike that have nothing to do with each other. Images whose trained map is flat are left out.
+    There are rank correlations (n,), −1 to 1 and 0 where the later map is flat: after "nothing" was randomised, after
+    each of the stages of `cascade`, and at last with the trained net's map of "another image", as maps are alike that
+    have nothing to do with each other. Images whose trained map is flat are left out.
     """
-    trained = cam(images, targets, upsample=False)
+    (layer,) = cam.layers
+    trained = cam(images, targets, upsample=False)[layer]
     later = {"nothing": trained}
     for stage, model in cascade(cam.model, stages, seed):
-        later[stage] = GradCAM(model, list(cam.layers), cam.method, cam.compute)(images, targets, upsample=False)
-    later["another image"] = {layer: maps.roll(1, 0) for layer, maps in trained.items()}
-    speaks = {layer: maps.amax((1, 2)) > maps.amin((1, 2)) for layer, maps in trained.items()}
-    return {
-        layer: {stage: spearman(maps[speaks[layer]], drawn[layer][speaks[layer]]) for stage, drawn in later.items()}
-        for layer, maps in trained.items()
-    }
+        later[stage] = GradCAM(model, layer, cam.method, cam.compute)(images, targets, upsample=False)[layer]
+    later["another image"] = trained.roll(1, 0)
+    speaks = trained.amax((1, 2)) > trained.amin((1, 2))
+    return {stage: spearman(trained[speaks], maps[speaks]) for stage, maps in later.items()}
 
 
 def cascade(model: nn.Module, stages: Sequence[str] | None = None, seed: int = 0) -> Iterator[tuple[str, nn.Module]]:
@@ -169,9 +155,6 @@ def spearman(first: Array, second: Array) -> np.ndarray:
     a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
     size = np.sqrt((a * a).sum(1) * (b * b).sum(1))
     return np.divide((a * b).sum(1), size, out=np.zeros(len(a)), where=size > 0)
-
-
-# ---- parts
 
 
 def as_array(values: Array) -> np.ndarray:
@@ -203,6 +186,5 @@ def _follow(
 def _maps_and_masks(maps: Array, masks: Array) -> tuple[np.ndarray, np.ndarray]:
     maps, masks = as_array(maps).astype(np.float64), as_array(masks)
     if masks.shape != maps.shape or masks.dtype != bool or maps.min() < 0:
-        found = f"maps {maps.shape} from {maps.min():.3g} on, and {masks.dtype} {masks.shape}"
-        raise ValueError(f"need maps of 0 or more and bool masks of one shape (N, H, W), not {found}")
+        raise ValueError(f"need maps ≥ 0 and bool masks (N, H, W), not {maps.shape} and {masks.dtype} {masks.shape}")
     return maps, masks

@@ -64,8 +64,11 @@ class Setting:
 
     def batches(self, split: Images) -> Loader:
         """The run's shuffled, augmented batches of a split; `.epoch(k)` yields those of an epoch."""
-        recipe, mean = self.recipe, self.normalize.mean
-        return data.make_loader(self.loader, split, recipe.transforms, mean, recipe.batch_size, self.seed, self.compute)
+        common = split, self.recipe.transforms, self.normalize.mean, self.recipe.batch_size, self.seed
+        if self.loader == "device":
+            return DeviceLoader(*common, self.compute.device)
+        workers = 0 if self.compute.device == "cpu" else min(8, devices.cores())  # there, training needs every core
+        return TrainLoader(*common, workers)
 
     def splits(self) -> dict[str, Images]:
         """The images to train on and to measure: "train", "val" where the recipe holds some out, and "test"."""
