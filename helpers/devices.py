@@ -3,7 +3,6 @@
 import contextlib
 import ctypes
 import dataclasses
-import math
 import os
 import platform
 import time
@@ -113,10 +112,7 @@ def repeatable() -> Iterator[None]:
 
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Repeatable results inside the block, torch seeded; its generators are given back, even on error.
-
-    Those of the CPU and of every CUDA device; that of an Apple GPU stays seeded.
-    """
+    """Repeatable results inside the block, torch seeded; generators but an Apple GPU's are given back, even on error."""
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())), repeatable():
         torch.manual_seed(seed)
         yield
@@ -162,7 +158,7 @@ def _quota() -> int | None:
     """CPU time that the container grants, in cores, rounded up; None without a limit."""
     try:
         quota, period = QUOTA.read_text().split()
-        return max(1, math.ceil(int(quota) / int(period)))
+        return max(1, -(-int(quota) // int(period)))
     except (OSError, ValueError):  # no container, or "max"
         return None
 

@@ -42,32 +42,25 @@ class Recipe:
     max_lr: float  # highest rate: the peak of One Cycle, the start of the others
     width: int = 64  # channels of the net's first stage
     transforms: tuple[augment.Transform, ...] = PAD_CROP_FLIP_CUTOUT  # augmentation, in order
-    # Normalise by the mean and deviation of the "dataset", by "half" (0.5 and 0.5), or by the data set's mean and the
-    # "per-image" deviation, the mean of the images' own, which many projects copied
-    statistics: str = "dataset"
+    statistics: str = "dataset"  # to normalise by: the "dataset"'s, "half", or its mean and the "per-image" deviation
     holdout: int = 0  # training images held out for validation; 0 trains on all of them
     min_lr: float = 0.0  # One Cycle's rate at both ends; the plateau's floor
     peak: float = 5 / 24  # One Cycle's peak as a share of the run
     ease: str = "linear"  # how One Cycle goes from one rate to the next, "linear" or "cosine"
     factor: float = 0.1  # what a plateau's cut or a step multiplies the rate by
     patience: int = 3  # epochs without improvement a plateau tolerates
-    # Whose loss a plateau looks at: "validation", "test" or the "last batch" of the epoch's training (published runs
-    # only, but for the first)
-    watches: str = "validation"
+    watches: str = "validation"  # whose loss a plateau looks at; "test" and "last batch" only in published runs
     cuts: tuple[int, ...] = ()  # epochs after which the step schedule cuts the rate; one that stands twice cuts twice
     momentum: float = 0.9  # of SGD, as are the next two
     nesterov: bool = False
     weight_decay: float = 0.0
     l1: float = 0.0  # factor on the sum of the absolute weights in the loss
     decay_norm_and_bias: bool = True  # whether weight decay also pulls on BatchNorm and biases
-    label_smoothing: float = 0.0  # share of the target spread over all classes, in [0, 1)
+    label_smoothing: float = 0.0  # share of the target spread over all classes, in [0, 1]
     logit_scale: float = 1.0  # factor on the logits inside the loss
     ema_epochs: float = 0.0  # horizon of the moving average of the weights, in epochs; 0 keeps none
-    # How the average begins, see `training.MovingAverage`: 2 reaches the horizon when so many epochs are over, 10 only
-    # after nine times as many
-    ema_warmup: int = 2
-    # The published test accuracy in percent that the recipe reproduces, if any
-    claim: float | None = field(default=None, compare=False)
+    ema_warmup: int = 2  # how soon the average reaches its horizon, see `training.MovingAverage`
+    claim: float | None = field(default=None, compare=False)  # the published test accuracy in percent, if any
     overridden: tuple[str, ...] = ()  # fields that differ from the recipe of this name; a profile leaves them alone
 
     def __post_init__(self) -> None:
@@ -214,9 +207,7 @@ class Profile:
     side_width: int | None = None  # of side experiments' nets
     batch_size: int | None = None  # at most so many images per step
     ema_epochs: float | None = None  # longest horizon of an average of the weights: a short run improves too fast
-    # The highest first rate of schedules that only fall: the untrained net is thrown back by a higher one (notebook
-    # 02), and a short run has no time to recover
-    steady_lr: float | None = None
+    steady_lr: float | None = None  # highest first rate of schedules that only fall: higher ones throw short runs back
     finder_steps: int = 100  # length of a learning-rate range test
 
 

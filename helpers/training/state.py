@@ -18,7 +18,7 @@ from helpers.training import schedules, store
 
 Loader = TrainLoader | DeviceLoader
 PARTS = ("model", "optimizer", "scaler", "plateau", "average")  # of a state; the last two may be missing
-PER_IMAGE = (0.2023, 0.1994, 0.2010)  # CIFAR-10's deviation within an image, on average
+PER_IMAGE = (0.2023, 0.1994, 0.2010)  # CIFAR-10's deviation within an image, on average; many projects copied it
 EMA_EVERY = 5  # steps between two updates of the average, as in cifar10-fast; every step where its horizon is short
 
 

@@ -59,10 +59,9 @@ class Answers:
 def of_logits(logits: np.ndarray, labels: np.ndarray) -> Answers:
     """The answers that logits (N, K), K <= 256, give for labels (N,); chosen before anything is rounded."""
     logits, labels = np.asarray(logits, dtype=np.float64), np.asarray(labels)
-    if logits.ndim != 2 or logits.shape[1] > 256 or labels.shape != logits.shape[:1]:
-        raise ValueError(f"need logits (N, K) with K <= 256 and labels (N,), got {logits.shape} and {labels.shape}")
-    if not np.isfinite(logits).all():
-        raise ValueError("logits must be finite numbers; a net that gives others has diverged")
+    matching = logits.ndim == 2 and logits.shape[1] <= 256 and labels.shape == logits.shape[:1]
+    if not matching or not np.isfinite(logits).all():
+        raise ValueError(f"need finite logits (N, K <= 256) and labels (N,), got {logits.shape} and {labels.shape}")
     confidence = softmax(logits, axis=1).max(1).astype(np.float16)
     return Answers(logits.argmax(1).astype(np.uint8), confidence, labels.astype(np.uint8))
 
@@ -106,10 +105,7 @@ class Run:
         return read_json(path, f"delete {self.path} to train this run anew") if path.exists() else None
 
     def checkpoint(self, wanted: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
-        """The state after the last finished epoch, on the CPU; RunError if damaged.
-
-        One of another configuration than `wanted` is refused by a ValueError.
-        """
+        """The state after the last finished epoch, on the CPU; refused if of another configuration than `wanted`."""
         path = self.path / "checkpoint.pt"
         if not path.exists():
             return None
