@@ -3,8 +3,8 @@
 import contextlib
 import ctypes
 import dataclasses
-import math
 import os
+import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from helpers.files import choice
 
 TRIM_THRESHOLD, MMAP_MAX = -1, -4  # options of glibc's mallopt, from malloc.h
 QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds of CPU time in each period, or "max"
@@ -43,8 +45,7 @@ class Compute:
 
     def autocast(self) -> contextlib.AbstractContextManager:
         """Context in which products and convolutions run in the chosen number format."""
-        enabled = self.precision != "fp32"
-        return torch.autocast(self.device, dtype=PRECISIONS[self.precision] if enabled else None, enabled=enabled)
+        return torch.autocast(self.device, dtype=PRECISIONS[self.precision], enabled=self.precision != "fp32")
 
     def place(self, module: torch.nn.Module) -> torch.nn.Module:
         """Move a module's parameters and buffers to the device, in the chosen layout; a CPU then keeps its memory."""
@@ -54,10 +55,8 @@ class Compute:
 
     def synchronize(self) -> None:
         """Wait until the device has done what it was given; needed before reading a clock."""
-        if self.device == "cuda":
-            torch.cuda.synchronize()
-        elif self.device == "mps":
-            torch.mps.synchronize()
+        if self.device != "cpu":
+            torch.accelerator.synchronize()
 
     def describe(self) -> str:
         """One line for records and notebooks, for example "cpu (AMD EPYC, 2 threads), bf16"."""
@@ -65,24 +64,17 @@ class Compute:
 
 
 def compute(device: str | None = None, precision: str | None = None, loader: str | None = None) -> Compute:
-    """Choose what the machine does well, unless told otherwise.
+    """Choose what the machine does well, unless told otherwise, here or by HELPERS_DEVICE and HELPERS_PRECISION.
 
-    Args:
-        device: "cpu", "cuda" or "mps"; default the environment's HELPERS_DEVICE, else the fastest present.
-        precision: "fp32", "bf16" or "fp16"; default HELPERS_PRECISION, else bf16 where the device computes it
-            natively, fp16 with a gradient scaler on older CUDA cards, fp32 anywhere else. A CPU takes fp16 only where
-            asked for: most are slower with it, but the numbers are a T4's, overflows and skipped steps included.
-        loader: "albumentations" or "device"; default what suits the recipe and the device.
+    That is the fastest device, and bf16 where it computes it natively, fp16 with a gradient scaler on older CUDA cards,
+    fp32 anywhere else. A CPU takes fp16 only where asked for: most are slower with it, but the numbers are a T4's,
+    overflows and skipped steps included.
     """
-    device = device or os.environ.get("HELPERS_DEVICE") or _best_device()
     present = _present_devices()
-    if device not in present:
-        raise ValueError(f"device {device!r} is not there; this machine has: {', '.join(present)}")
+    device = device or os.environ.get("HELPERS_DEVICE") or present[0]
+    choice("device of this machine", device, present)
     precision = precision or os.environ.get("HELPERS_PRECISION") or _best_precision(device)
-    if precision not in PRECISIONS:
-        raise ValueError(f"unknown number format {precision!r}; allowed: {', '.join(PRECISIONS)}")
-    if precision == "fp16" and device == "mps":
-        raise ValueError("fp16 needs the gradient scaler of CUDA or a CPU; choose bf16 or fp32 here")
+    choice("number format", precision, PRECISIONS)
     return Compute(device, precision, loader=loader)
 
 
@@ -94,18 +86,16 @@ def sent(tensor: torch.Tensor, device: str) -> torch.Tensor:
     return tensor.to(device, non_blocking=device == "cuda")
 
 
-def keep_memory() -> bool:
+def keep_memory() -> None:
     """Let memory that was freed stay with the process, for its next use, instead of going back to the system.
 
     By default glibc returns every large block when it is freed, and the system clears its pages anew when it is taken
     again: 400,000 page faults in each step of DavidNet with 512 images, a fifth of its time. No result changes; the
-    process holds on to its peak. Returns whether the C library took it; only glibc does.
+    process holds on to its peak.
     """
-    try:
-        set_option = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):
-        return False
-    return all([set_option(MMAP_MAX, 0), set_option(TRIM_THRESHOLD, 2**31 - 1)])
+    if platform.libc_ver()[0] == "glibc":  # other C libraries have no such options
+        ctypes.CDLL(None).mallopt(MMAP_MAX, 0)
+        ctypes.CDLL(None).mallopt(TRIM_THRESHOLD, 2**31 - 1)
 
 
 @contextlib.contextmanager
@@ -122,36 +112,22 @@ def repeatable() -> Iterator[None]:
 
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Repeatable results inside the block, torch seeded; its generators are given back, even on error.
-
-    Those of the CPU and of every CUDA device; that of an Apple GPU stays seeded.
-    """
+    """Repeatable results inside the block, torch seeded; its generators, but an Apple GPU's, are given back."""
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())), repeatable():
         torch.manual_seed(seed)
         yield
 
 
-def default_workers(compute: Compute) -> int:
-    """Worker processes that prepare batches: none where the trainer needs every core itself, else up to 8."""
-    return 0 if compute.device == "cpu" else min(8, cores())
-
-
 def _present_devices() -> list[str]:
-    cuda = ["cuda"] if torch.cuda.is_available() else []
-    mps = ["mps"] if torch.backends.mps.is_available() else []
-    return cuda + mps + ["cpu"]
-
-
-def _best_device() -> str:
-    return _present_devices()[0]
+    """Those of this machine, the fastest first."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    return [device for device, present in there.items() if present]
 
 
 def _best_precision(device: str) -> str:
     if device == "cuda":  # bf16 is emulated, hence slow, before compute capability 8.0 (Ampere)
         return "bf16" if torch.cuda.get_device_capability() >= (8, 0) else "fp16"
-    if device == "cpu" and _cpu_computes_bf16():
-        return "bf16"
-    return "fp32"
+    return "bf16" if device == "cpu" and _cpu_computes_bf16() else "fp32"
 
 
 def _cpu_computes_bf16() -> bool:
@@ -160,19 +136,15 @@ def _cpu_computes_bf16() -> bool:
 
 
 def _device_name(device: str) -> str:
-    if device == "cuda":
-        return f"cuda ({torch.cuda.get_device_name()})"
-    if device == "mps":
-        return "mps (Apple GPU)"
-    threads = torch.get_num_threads()
-    return f"cpu ({_cpu_name()}, {threads} thread{'s' if threads > 1 else ''})"
+    if device == "cpu":
+        threads = torch.get_num_threads()
+        return f"cpu ({_cpu_name()}, {threads} thread{'s' if threads > 1 else ''})"
+    return f"cuda ({torch.cuda.get_device_name()})" if device == "cuda" else "mps (Apple GPU)"
 
 
 def _cpu_name() -> str:
-    with contextlib.suppress(OSError), open("/proc/cpuinfo") as info:
-        for line in info:
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
+    with contextlib.suppress(OSError, StopIteration), open("/proc/cpuinfo") as info:
+        return next(line for line in info if line.startswith("model name")).partition(":")[2].strip()
     return "unknown model"
 
 
@@ -186,14 +158,9 @@ def _quota() -> int | None:
     """CPU time that the container grants, in cores, rounded up; None without a limit."""
     try:
         quota, period = QUOTA.read_text().split()
-        return max(1, math.ceil(int(quota) / int(period)))
+        return max(1, -(-int(quota) // int(period)))
     except (OSError, ValueError):  # no container, or "max"
         return None
-
-
-def threads(jobs: int) -> int:
-    """Cores for each of several jobs that run side by side, at least one."""
-    return max(1, cores() // jobs)
 
 
 def in_turns(works: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:

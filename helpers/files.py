@@ -20,11 +20,7 @@ REPO_ROOT = Path(__file__).resolve().parent.parent
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Write to the temporary path beside it that this yields; then it is replaced in one step, on error left as it was.
-
-    The folder is made if missing.
-    """
-    path = Path(path)
+    """Write to the temporary path that this yields; then the file is replaced in one step, on error left as it was."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -78,14 +74,11 @@ def choice(name: str, value: Any, allowed: Iterable[str]) -> None:
         raise ValueError(f"unknown {name} {value!r}; allowed: {', '.join(allowed)}")
 
 
-def number(
-    name: str, value: Any, low: float, high: float = math.inf, *, below: float = math.inf, whole: bool = False
-) -> None:
-    """Raise a ValueError that says what is allowed, unless `value` is a number in [low, high], and below `below`."""
+def number(name: str, value: Any, low: float, high: float = math.inf, *, whole: bool = False) -> None:
+    """Raise a ValueError that says what is allowed, unless `value` is a finite number in [low, high]."""
     kind = int if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kind) or not (low <= value <= high and value < below):
+    if isinstance(value, bool) or not isinstance(value, kind) or not (low <= value <= high and value < math.inf):
         bound = f"from {low} to {high}" if high < math.inf else f"of at least {low}"
-        bound += f" and below {below}" if below < math.inf else ""
         raise ValueError(f"{name} must be a {'whole ' * whole}number {bound}, not {value!r}")
 
 

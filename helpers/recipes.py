@@ -3,7 +3,8 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,17 +14,20 @@ from helpers.data.augment import Cutout, Flip, GridDistortion, PadCrop, Rotate, 
 from helpers.devices import Compute
 from helpers.files import choice, literal, number
 
-WATCHED = ("validation", "test", "last batch")
+WATCHED = {"validation": "val_loss", "test": "test_loss", "last batch": "last_batch_loss"}  # columns of the history
 CHOICES = {
     "net": tuple(models.NETS),
     "schedule": ("one-cycle", "plateau", "step"),
     "statistics": ("dataset", "half", "per-image"),
     "ease": ("linear", "cosine"),
-    "watches": WATCHED,
+    "watches": tuple(WATCHED),
 }
-WHOLE = {"width": 1, "batch_size": 1, "epochs": 1, "ema_warmup": 1, "holdout": 0, "patience": 0}  # at least so many
+FROM_ONE = ("width", "batch_size", "epochs", "ema_warmup")  # lowest value; other numbers begin at 0
+UP_TO_ONE = ("peak", "momentum", "label_smoothing")
 PAD_CROP_FLIP_CUTOUT = (PadCrop(4), Flip(), Cutout(8))
 LONGEST_SUFFIX = 120  # characters; a folder's name may have 255 bytes, and a log's name is longer than it
+CAPPED = ("epochs", "width", "batch_size", "ema_epochs")  # by a profile
+TRAINING_IMAGES = 50_000  # what recipes' held-out counts refer to
 
 
 @dataclass(frozen=True)
@@ -38,66 +42,46 @@ class Recipe:
     max_lr: float  # highest rate: the peak of One Cycle, the start of the others
     width: int = 64  # channels of the net's first stage
     transforms: tuple[augment.Transform, ...] = PAD_CROP_FLIP_CUTOUT  # augmentation, in order
-    # Normalise by the mean and deviation of the "dataset", by "half" (0.5 and 0.5), or by the data set's mean and the
-    # "per-image" deviation, the mean of the images' own, which many projects copied
-    statistics: str = "dataset"
+    statistics: str = "dataset"  # to normalise by: the "dataset"'s, "half", or its mean and the "per-image" deviation
     holdout: int = 0  # training images held out for validation; 0 trains on all of them
     min_lr: float = 0.0  # One Cycle's rate at both ends; the plateau's floor
     peak: float = 5 / 24  # One Cycle's peak as a share of the run
     ease: str = "linear"  # how One Cycle goes from one rate to the next, "linear" or "cosine"
     factor: float = 0.1  # what a plateau's cut or a step multiplies the rate by
     patience: int = 3  # epochs without improvement a plateau tolerates
-    # Whose loss a plateau looks at: "validation", "test" or the "last batch" of the epoch's training (published runs
-    # only, but for the first)
-    watches: str = "validation"
+    watches: str = "validation"  # whose loss a plateau looks at; "test" and "last batch" only in published runs
     cuts: tuple[int, ...] = ()  # epochs after which the step schedule cuts the rate; one that stands twice cuts twice
     momentum: float = 0.9  # of SGD, as are the next two
     nesterov: bool = False
     weight_decay: float = 0.0
     l1: float = 0.0  # factor on the sum of the absolute weights in the loss
     decay_norm_and_bias: bool = True  # whether weight decay also pulls on BatchNorm and biases
-    label_smoothing: float = 0.0  # share of the target spread over all classes, in [0, 1)
+    label_smoothing: float = 0.0  # share of the target spread over all classes, in [0, 1]
     logit_scale: float = 1.0  # factor on the logits inside the loss
     ema_epochs: float = 0.0  # horizon of the moving average of the weights, in epochs; 0 keeps none
-    # How the average begins, see `training.MovingAverage`: 2 reaches the horizon when so many epochs are over, 10 only
-    # after nine times as many
-    ema_warmup: int = 2
-    # The published test accuracy in percent that the recipe reproduces, if any
-    claim: float | None = field(default=None, compare=False)
+    ema_warmup: int = 2  # how soon the average reaches its horizon, see `training.MovingAverage`
+    claim: float | None = field(default=None, compare=False)  # the published test accuracy in percent, if any
     overridden: tuple[str, ...] = ()  # fields that differ from the recipe of this name; a profile leaves them alone
 
     def __post_init__(self) -> None:
-        for name, allowed in CHOICES.items():
-            choice(name, getattr(self, name), allowed)
-        for name, low in WHOLE.items():
-            number(name, getattr(self, name), low=low, whole=True)
-        for name in ("max_lr", "min_lr", "factor", "weight_decay", "l1", "ema_epochs", "logit_scale"):
-            number(name, getattr(self, name), low=0)
-        for name in ("peak", "momentum", "label_smoothing"):
-            number(name, getattr(self, name), low=0, below=1)
+        for each in dataclasses.fields(self):
+            self._check(each.name, each.type)
         for epoch in self.cuts:
             number("an epoch of cuts", epoch, low=1, whole=True)
-        for name in ("nesterov", "decay_norm_and_bias"):
-            if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"{name} must be True or False, not {getattr(self, name)!r}")
-        for wrong, why in self._contradictions():
-            if wrong:
-                raise ValueError(why)
+        if list(self.cuts) != sorted(self.cuts):
+            raise ValueError(f"cuts are epochs in rising order, not {self.cuts}")
+        if self.decides_on == "validation" and not self.holdout:
+            raise ValueError("a plateau that watches validation images needs a holdout, such as holdout=5000")
 
-    def _contradictions(self) -> Iterator[tuple[bool, str]]:
-        """Values that are allowed one by one, but make no training together."""
-        unheard = self.decides_on == "validation" and not self.holdout
-        yield not self.logit_scale, "logit_scale=0 leaves no gradient to learn from; 1 changes nothing"
-        yield list(self.cuts) != sorted(self.cuts), f"cuts are epochs in rising order, not {self.cuts}"
-        yield unheard, "a plateau that watches validation images needs a holdout, such as holdout=5000"
-        if self.schedule == "plateau":
-            yield self.factor >= 1, f"a plateau cuts the rate: factor must be below 1, not {self.factor}"
-        if self.schedule == "one-cycle":
-            yield not self.peak, "peak is a share of the run, above 0 and below 1, not 0"
-        if self.schedule != "step":
-            yield self.min_lr > self.max_lr, f"min_lr={self.min_lr} lies above max_lr={self.max_lr}"
-        blind = self.nesterov and not self.momentum
-        yield blind, "nesterov looks ahead along a momentum: with momentum=0 set nesterov=False as well"
+    def _check(self, name: str, kind: Any) -> None:
+        value = getattr(self, name)
+        if name in CHOICES:
+            choice(name, value, CHOICES[name])
+        elif kind is bool and not isinstance(value, bool):
+            raise ValueError(f"{name} must be True or False, not {value!r}")
+        elif kind in (int, float):
+            high = 1 if name in UP_TO_ONE else math.inf
+            number(name, value, low=int(name in FROM_ONE), high=high, whole=kind is int)
 
     @property
     def decides_on(self) -> str | None:
@@ -106,9 +90,8 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """All fields as plain JSON values, transforms as {"transform": name, …}."""
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        values["transforms"] = [augment.to_dict(t) for t in self.transforms]
-        return {**values, "cuts": list(self.cuts)}
+        transforms = [augment.to_dict(transform) for transform in self.transforms]
+        return {**vars(self), "transforms": transforms, "cuts": list(self.cuts)}
 
 
 # what overrides may set: all that decides how a run goes
@@ -117,167 +100,98 @@ FIELDS = tuple(f.name for f in dataclasses.fields(Recipe) if f.name not in ("nam
 _DAVIDNET = {"net": "davidnet", "batch_size": 512, "epochs": 24, "schedule": "one-cycle"}
 _RESNET18 = {"net": "resnet18", "batch_size": 128, "epochs": 50}
 _OURS = {"nesterov": True, "weight_decay": 5e-4}
-_RUN_B = {  # its notebook: pad to 36 with zeros, crop, flip; the plateau watches the test loss
-    "transforms": (PadCrop(2, "constant"), Flip()),
-    "schedule": "plateau",
-    "patience": 5,
-    "factor": 0.5,
-    "watches": "test",
+_PLUS = {"logit_scale": 1 / 8, "label_smoothing": 0.2, "ema_epochs": 5}
+_SMOOTHED = {"label_smoothing": 0.1, "ema_epochs": 2}
+_ON_TEST = {"schedule": "plateau", "watches": "test"}
+# Its notebook: pad to 36 with zeros, crop, flip; the plateau watches the test loss
+_RUN_B = _RESNET18 | _ON_TEST | {"transforms": (PadCrop(2, "constant"), Flip()), "patience": 5, "factor": 0.5}
+# What decided their training is reproduced, faults of schedule and augmentation included; faults of the net (a dead
+# convolution, a skip added twice) and of the measurement are not, and stand beside the claim
+_PUBLISHED = {
+    # Its page, and its code for what that leaves open: the transforms, black holes before normalising, and a plateau
+    # that is told the loss of the last training batch (80 images) and of nothing else
+    "a": _RESNET18
+    | {"transforms": (GridDistortion(0.3), Rotate(10), Flip(p=0.25), Cutout(12, p=0.5, fill="black"))}
+    | {"schedule": "plateau", "watches": "last batch", "max_lr": 1.23e-2, "claim": 91.65},
+    "b1": _RUN_B | {"max_lr": 1e-2, "claim": 91.86},
+    "b2": _RUN_B | {"max_lr": 9.33e-3, "claim": 92.13},
+    # Its log: a plateau with mode="max" on a loss cut after these epochs, whatever the loss did; the L1 term acted
+    # (training loss .7 to .9 at 93 % accuracy); its code: black holes before normalising
+    "c": _RESNET18
+    | {"transforms": (Rotate(10), Flip(), VerticalFlip(), Cutout(8, holes=8, p=0.5, fill="black"))}
+    | {"schedule": "step", "factor": 0.9, "cuts": (4, 7, 10, 13, 16, 19, 22, *range(26, 51, 3))}
+    | {"max_lr": 9e-3, "nesterov": True, "weight_decay": 1e-4, "l1": 1e-5, "statistics": "half", "claim": 88.91},
+    # Its page states no rates, but its figures do: the peak of .0077, where the accuracy of its range test is highest,
+    # and an eighth of it at the end, along a cosine. Its code of that day: holes in every other image, and this
+    # deviation. Momentum .9 without Nesterov and no weight decay are assumed
+    "d": _DAVIDNET
+    | {"transforms": (PadCrop(4, "constant"), Flip(), Cutout(8, p=0.5)), "statistics": "per-image"}
+    | {"ease": "cosine", "max_lr": 7.7e-3, "min_lr": 7.7e-3 / 8, "claim": 89.2},
+    "e-step": _RESNET18  # its notebook
+    | {"transforms": (Flip(),), "statistics": "half", "schedule": "step", "factor": 1 / 3, "cuts": (10, 20)}
+    | {"epochs": 24, "max_lr": 5e-4, "weight_decay": 0.2, "claim": 87.51},
+    # Its page for epochs, rate and decay; its code for the batch and the holes, cut after normalising
+    "e-plateau": _RESNET18
+    | _ON_TEST
+    | {"transforms": (Flip(), Cutout(4, p=0.3)), "statistics": "half", "epochs": 25, "batch_size": 512}
+    | {"max_lr": 0.0832, "factor": 0.2, "weight_decay": 2e-3, "claim": 88.51},
 }
-
 _EVERY = (
     Recipe("davidnet-onecycle", **_DAVIDNET, **_OURS, max_lr=0.1, min_lr=3e-4),  # rates as notebook 02 finds them
-    Recipe(
-        "davidnet-onecycle-plus",
-        **_DAVIDNET,
-        **_OURS,
-        max_lr=0.4,
-        min_lr=0.04,
-        logit_scale=1 / 8,
-        label_smoothing=0.2,
-        ema_epochs=5,
-    ),
+    Recipe("davidnet-onecycle-plus", **_DAVIDNET, **_OURS, **_PLUS, max_lr=0.4, min_lr=0.04),
     Recipe("resnet18-plateau", **_RESNET18, **_OURS, schedule="plateau", max_lr=0.1, factor=0.2, holdout=5_000),
-    Recipe(
-        "resnet18-onecycle",
-        **_RESNET18,
-        **_OURS,
-        schedule="one-cycle",
-        max_lr=0.1,
-        min_lr=1e-4,
-        label_smoothing=0.1,
-        ema_epochs=2,
-    ),
-    # The published runs: what decided their training is reproduced, faults of schedule and augmentation included;
-    # faults of the net (a dead convolution, a skip added twice) and of the measurement are not, and stand beside the
-    # claim
-    Recipe(  # its page, and its code for what that leaves open: the transforms, black holes before normalising, and a
-        # plateau that is told the loss of the last training batch (80 images) and of nothing else
-        "published-a",
-        **_RESNET18,
-        transforms=(GridDistortion(0.3, p=0.5), Rotate(10, p=0.5), Flip(p=0.25), Cutout(12, p=0.5, fill="black")),
-        schedule="plateau",
-        max_lr=1.23e-2,
-        watches="last batch",
-        claim=91.65,
-    ),
-    Recipe("published-b1", **_RESNET18, **_RUN_B, max_lr=1e-2, claim=91.86),
-    Recipe("published-b2", **_RESNET18, **_RUN_B, max_lr=9.33e-3, claim=92.13),
-    Recipe(  # its log: a plateau with mode="max" on a loss cut after these epochs, whatever the loss did; the L1 term
-        # acted (training loss .7 to .9 at 93 % accuracy); its code: black holes before normalising
-        "published-c",
-        **_RESNET18,
-        transforms=(Rotate(10, p=0.5), Flip(), VerticalFlip(), Cutout(8, holes=8, p=0.5, fill="black")),
-        statistics="half",
-        schedule="step",
-        max_lr=9e-3,
-        factor=0.9,
-        cuts=(4, 7, 10, 13, 16, 19, 22, *range(26, 51, 3)),
-        nesterov=True,
-        weight_decay=1e-4,
-        l1=1e-5,
-        claim=88.91,
-    ),
-    Recipe(  # its page states no rates, but its figures do: the peak of .0077, where the accuracy of its range test is
-        # highest, and an eighth of it at the end, along a cosine. Its code of that day: holes in every other image,
-        # and this deviation. Momentum .9 without Nesterov and no weight decay are assumed
-        "published-d",
-        **_DAVIDNET,
-        transforms=(PadCrop(4, "constant"), Flip(), Cutout(8, p=0.5)),
-        statistics="per-image",
-        ease="cosine",
-        max_lr=7.7e-3,
-        min_lr=7.7e-3 / 8,
-        claim=89.2,
-    ),
-    Recipe(  # its notebook
-        "published-e-step",
-        **_RESNET18 | {"epochs": 24},
-        transforms=(Flip(),),
-        statistics="half",
-        schedule="step",
-        max_lr=5e-4,
-        factor=1 / 3,
-        cuts=(10, 20),
-        weight_decay=0.2,
-        claim=87.51,
-    ),
-    Recipe(  # its page for epochs, rate and decay; its code for the batch and the holes, cut after normalising
-        "published-e-plateau",
-        **_RESNET18 | {"epochs": 25, "batch_size": 512},
-        transforms=(Flip(), Cutout(4, p=0.3)),
-        statistics="half",
-        schedule="plateau",
-        max_lr=0.0832,
-        factor=0.2,
-        watches="test",
-        weight_decay=2e-3,
-        claim=88.51,
-    ),
+    Recipe("resnet18-onecycle", **_RESNET18, **_OURS, **_SMOOTHED, schedule="one-cycle", max_lr=0.1, min_lr=1e-4),
+    *(Recipe(f"published-{run}", **fields) for run, fields in _PUBLISHED.items()),
 )
 RECIPES = {recipe.name: recipe for recipe in _EVERY}
 
 
 def get(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
-    """Look up a recipe and change fields of it.
+    """Look up a recipe by its name, or that of a changed one, such as "davidnet-onecycle+max_lr=0.2".
 
-    Args:
-        name: a key of RECIPES, or the name of a changed one, such as "davidnet-onecycle+max_lr=0.2".
-        overrides: fields to change, such as {"epochs": 3, "max_lr": 0.2}; they become part of the recipe's name, so
-            that its runs are kept apart.
+    Overrides are fields to change, such as {"epochs": 3}; they become part of the name, so that runs are kept apart.
     """
     name, *named = name.split("+")
     if name not in RECIPES:
         raise ValueError(f"unknown recipe {name!r}; there are: {', '.join(RECIPES)}")
     told = (part.partition("=") for part in named)
-    recipe, changes = RECIPES[name], {field: literal(value) for field, _, value in told} | dict(overrides or {})
+    changes = {field: literal(value) for field, _, value in told} | dict(overrides or {})
     unknown = [key for key in changes if key not in FIELDS]
     if unknown:
         raise ValueError(f"unknown field {', '.join(map(repr, unknown))}; overrides may set: {', '.join(FIELDS)}")
-    if "transforms" in changes:
-        changes["transforms"] = augment.from_list(changes["transforms"])
-    if "cuts" in changes:
-        changes["cuts"] = tuple(changes["cuts"])
-    changed = dataclasses.replace(recipe, **changes)
     if not changes:
-        return recipe
-    if changed.decides_on in ("test", "last batch") and not name.startswith("published-"):
-        raise ValueError(f"{name} may not decide on the {changed.watches}: let it watch held-out validation images")
+        return RECIPES[name]
     changes = {key: _as_declared(key, value) for key, value in changes.items()}
     about = {"name": name + _suffix(changes), "claim": None, "overridden": tuple(sorted(changes))}
-    return dataclasses.replace(recipe, **changes, **about)
+    changed = dataclasses.replace(RECIPES[name], **changes, **about)
+    if changed.decides_on in ("test", "last batch") and not name.startswith("published-"):
+        raise ValueError(f"{name} may not decide on the {changed.watches}: let it watch held-out validation images")
+    return changed
 
 
-def from_dict(values: Mapping[str, Any]) -> Recipe:
-    """The recipe that `Recipe.to_dict` wrote down, as it stands in a record."""
-    tuples = {name: tuple(values.get(name, ())) for name in ("cuts", "overridden")}
-    return Recipe(**{**values, "transforms": augment.from_list(values["transforms"]), **tuples})
-
-
-def _as_declared(field_name: str, value: Any) -> Any:
-    """1 as 1.0 where a field is a float, so that equal recipes have equal names."""
-    return float(value) if Recipe.__dataclass_fields__[field_name].type is float else value
+def _as_declared(name: str, value: Any) -> Any:
+    """Lists as the tuples they stand for, and 1 as 1.0 where a field is a float: equal recipes have equal names."""
+    if name == "transforms":
+        return augment.from_list(value)
+    if name == "cuts":
+        return tuple(value)
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return float(value) if whole and Recipe.__dataclass_fields__[name].type is float else value
 
 
 def _suffix(changes: Mapping[str, Any]) -> str:
     """ "+epochs=3+max_lr=0.2"; what is too long for a folder's name appears as a short digest."""
-    parts = []
-    for key in sorted(changes):
-        value = changes[key]
-        if key == "transforms":
-            value = _short(json.dumps([augment.to_dict(t) for t in value]))
-        if key == "cuts":
-            value = "-".join(map(str, value))
-        parts.append(f"+{key}={value}")
-    whole = "".join(parts)
-    return whole if len(whole) <= LONGEST_SUFFIX else f"+{len(parts)}-changes={_short(whole)}"
+    shown = dict(changes)
+    if "transforms" in shown:
+        shown["transforms"] = _short(json.dumps([augment.to_dict(each) for each in changes["transforms"]]))
+    if "cuts" in shown:
+        shown["cuts"] = "-".join(map(str, changes["cuts"]))
+    whole = "".join(f"+{name}={shown[name]}" for name in sorted(shown))
+    return whole if len(whole) <= LONGEST_SUFFIX else f"+{len(shown)}-changes={_short(whole)}"
 
 
 def _short(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-TRAINING_IMAGES = 50_000  # what recipes' held-out counts refer to
 
 
 @dataclass(frozen=True)
@@ -293,26 +207,15 @@ class Profile:
     side_width: int | None = None  # of side experiments' nets
     batch_size: int | None = None  # at most so many images per step
     ema_epochs: float | None = None  # longest horizon of an average of the weights: a short run improves too fast
-    # The highest first rate of schedules that only fall: the untrained net is thrown back by a higher one (notebook
-    # 02), and a short run has no time to recover
-    steady_lr: float | None = None
+    steady_lr: float | None = None  # highest first rate of schedules that only fall: higher ones throw short runs back
     finder_steps: int = 100  # length of a learning-rate range test
 
 
-_SMALL = {"ema_epochs": 0.25, "steady_lr": 0.02}
+_SHORT = {"ema_epochs": 0.25, "steady_lr": 0.02}
+_QUICK = {"n_train": 7_500, "n_test": 2_000, "epochs": 4, "side_width": 16, "batch_size": 128, "finder_steps": 60}
 PROFILES = {
-    "smoke": Profile("smoke", "tests", 512, 256, 2, 8, 8, batch_size=64, **_SMALL, finder_steps=20),
-    "quick": Profile(
-        "quick",
-        "a first look without a GPU",
-        n_train=7_500,
-        n_test=2_000,
-        epochs=4,
-        side_width=16,
-        batch_size=128,
-        **_SMALL,
-        finder_steps=60,
-    ),
+    "smoke": Profile("smoke", "tests", 512, 256, 2, 8, 8, batch_size=64, **_SHORT, finder_steps=20),
+    "quick": Profile("quick", "a first look without a GPU", **_SHORT, **_QUICK),
     "full": Profile("full", "the published numbers"),
 }
 
@@ -333,15 +236,12 @@ def under(recipe: Recipe, profile: Profile) -> Recipe:
     """
     epochs = recipe.epochs if "epochs" in recipe.overridden else _at_most(recipe.epochs, profile.epochs)
     share = epochs / recipe.epochs
-    steady = _at_most(recipe.max_lr, profile.steady_lr)
-    changes = {
-        "epochs": epochs,
+    steady = max(_at_most(recipe.max_lr, profile.steady_lr), recipe.min_lr)
+    changes = {name: _at_most(getattr(recipe, name), getattr(profile, name)) for name in CAPPED}
+    changes |= {
         "patience": round(recipe.patience * share),
         "cuts": tuple(max(1, round(epoch * share)) for epoch in recipe.cuts),
-        "ema_epochs": _at_most(recipe.ema_epochs, profile.ema_epochs),
-        "width": _at_most(recipe.width, profile.width),
-        "batch_size": _at_most(recipe.batch_size, profile.batch_size),
-        "max_lr": recipe.max_lr if recipe.schedule == "one-cycle" else max(steady, recipe.min_lr),
+        "max_lr": recipe.max_lr if recipe.schedule == "one-cycle" else steady,
         "holdout": round(recipe.holdout * (profile.n_train or TRAINING_IMAGES) / TRAINING_IMAGES),
     }
     return dataclasses.replace(recipe, **{k: v for k, v in changes.items() if k not in recipe.overridden})

@@ -14,11 +14,12 @@ from fixture_notebooks import notebook, write
 from fixture_runs import change_record, full_run
 
 from helpers import recipes
+from helpers.data import augment
 from helpers.recipes import PROFILES
 from helpers.regenerate.publish import PublishError, publish
 from helpers.regenerate.tables import ablations_table, profiles_table, results_table, short_device
 from helpers.results import archive
-from helpers.training import Run, RunError, answers
+from helpers.training import Run, RunError, packed
 
 ROOT = Path(__file__).resolve().parent.parent
 MARKED = ("notebooks", "results", "ablations", "profiles")
@@ -110,8 +111,9 @@ def test_a_row_holds_all_that_is_needed_to_repeat_the_run(once):
     for name in ("commit", "torch", "numpy", "device", "loader", "n_train", "n_test", "seed", "seconds", "date"):
         assert name in row
     values = {name: row[name] for name in recipes.RECIPES[PLUS].to_dict() if name != "name"}
-    values |= {name: json.loads(row[name]) for name in ("transforms", "cuts", "overridden")}
-    again = recipes.from_dict({**values, "name": row["recipe"], "nesterov": bool(row["nesterov"])})
+    values |= {name: tuple(json.loads(row[name])) for name in ("transforms", "cuts", "overridden")}
+    values["transforms"] = augment.from_list(values["transforms"])
+    again = recipes.Recipe(**{**values, "name": row["recipe"], "nesterov": bool(row["nesterov"])})
     assert again.max_lr == 0.05 and again.transforms == recipes.RECIPES[PLUS].transforms and again.nesterov
 
 
@@ -280,7 +282,7 @@ def spoil_answers(path):
     with np.load(path) as stored:
         known = dict(stored)
     known[f"cifar10/{PLUS}/0/predicted"][:] = 99
-    path.write_bytes(answers.packed(known))
+    path.write_bytes(packed(known))
 
 
 SPOILT = {

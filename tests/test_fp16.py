@@ -19,13 +19,13 @@ from helpers.training import (
     State,
     TrainingDiverged,
     fit,
-    optim,
     run_directory,
     run_of,
     train_epoch,
     train_step,
 )
 from helpers.training.schedules import one_cycle_plan
+from helpers.training.state import start_momentum
 
 story = sys.modules["helpers.training.fit"]  # the module; the package's `fit` is its function
 
@@ -57,7 +57,7 @@ def state_of(recipe: Recipe, few: Dataset, fused: bool = False) -> State:
     if fused:
         defaults = {**state.optimizer.defaults, "fused": True, "foreach": False}
         state.optimizer = torch.optim.SGD(state.model.parameters(), **defaults)
-        optim.start_momentum(state.optimizer)
+        start_momentum(state.optimizer)
     state.model.train()
     return state
 

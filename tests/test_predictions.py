@@ -9,7 +9,7 @@ from scipy import special
 
 from helpers.results import predictions
 from helpers.results.intervals import share
-from helpers.training import answers
+from helpers.training import store
 
 # six images of three classes, worked by hand below: truth 0 0 1 1 2 2, answers 0 1 1 1 0 2
 LOGITS = np.array([[3, 0, 0], [0, 2, 0], [0, 5, 0], [0, 1, 0], [4, 0, 0], [0, 0, 1]], dtype=np.float32)
@@ -41,7 +41,7 @@ def test_large_logits_do_not_overflow():
 @given(drawn())
 def test_what_a_run_keeps_are_its_predictions_rounded(made):
     logits, labels, _ = made
-    kept, found = answers.of_logits(logits, labels), predictions.of_logits(logits, labels)
+    kept, found = store.of_logits(logits, labels), predictions.of_logits(logits, labels)
     assert (kept.predicted.dtype, kept.confidence.dtype, kept.labels.dtype) == (np.uint8, np.float16, np.uint8)
     np.testing.assert_array_equal(kept.predicted, found.predicted)
     np.testing.assert_allclose(kept.confidence, found.confidence, rtol=1e-3)
@@ -50,21 +50,21 @@ def test_what_a_run_keeps_are_its_predictions_rounded(made):
 
 @pytest.mark.parametrize("logits, labels", [(np.zeros(3), np.zeros(3)), (LOGITS, [0, 1]), (np.zeros((1, 257)), [0])])
 def test_what_does_not_fit_is_refused(logits, labels):
-    with pytest.raises(ValueError, match=r"need logits \(N, K\) with K <= 256 and labels \(N,\), got"):
+    with pytest.raises(ValueError, match=r"need finite logits \(N, K <= 256\) and labels \(N,\), got"):
         predictions.of_logits(logits, labels)
 
 
 @pytest.mark.parametrize("broken", [float("nan"), float("inf")])
 def test_a_broken_net_has_no_answers(broken):
-    with pytest.raises(ValueError, match="a net that gives others has diverged"):
+    with pytest.raises(ValueError, match="need finite logits"):
         predictions.of_logits(np.array([[0.0, 1.0], [broken, 0.0]]), np.zeros(2, int))
 
 
 def test_packed_arrays_come_back_and_do_not_know_the_time(monkeypatch, tmp_path):
     arrays = {"b/x": np.arange(5, dtype=np.uint8), "a": np.linspace(0, 1, 3).astype(np.float16)}
-    once = answers.packed(arrays)
+    once = store.packed(arrays)
     monkeypatch.setattr("time.time", lambda: 2e9)
-    assert answers.packed(dict(reversed(arrays.items()))) == once
+    assert store.packed(dict(reversed(arrays.items()))) == once
     path = tmp_path / "arrays.npz"
     path.write_bytes(once)
     with np.load(path) as stored:
@@ -86,7 +86,7 @@ def test_confusion_agrees_with_pandas_also_of_what_a_run_keeps(made):
     expected = pd.crosstab(labels, found.predicted).reindex(index=every, columns=every, fill_value=0)
     matrix = predictions.confusion(found, classes)
     np.testing.assert_array_equal(matrix, expected.to_numpy())
-    np.testing.assert_array_equal(matrix, predictions.confusion(answers.of_logits(logits, labels), classes))
+    np.testing.assert_array_equal(matrix, predictions.confusion(store.of_logits(logits, labels), classes))
 
 
 def test_class_accuracy_is_per_true_class_and_the_best_is_first():

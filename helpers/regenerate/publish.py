@@ -141,12 +141,17 @@ def readme(root: Path, series: Mapping[str, Notebook], runs: Path, problems: lis
 def row(notebook: Notebook, repo: str) -> dict[str, str]:
     """A notebook's row in the README."""
     node, path = notebook.node, f"notebooks/{notebook.path.name}"
-    said = [out.get("text", "") for cell in node.cells if "headline" in cell.metadata.get("tags", []) for out in cell.outputs]
+    said = [
+        out.get("text", "")
+        for cell in node.cells
+        if "headline" in cell.metadata.get("tags", [])
+        for out in cell.outputs
+    ]
     took = RUN_TIME.search(node.cells[0].source)
     return {
         "Notebook": f"[{notebook.path.stem.replace('_', ' ')}]({path})",
         "Colab": f"{BADGE}({COLAB}/{repo}/blob/main/{path})",
         "Question": node.metadata.get("helpers", {}).get("question", ""),
         "Run time": took[0].removeprefix(took[1]).removesuffix(took[2]) if took else "",
-        "Result": "".join(said).strip().rpartition("\n")[2],  # the last line of the cell tagged headline
+        "Result": "".join(o.get("text", "") for o in sum(told, [])).strip().rpartition("\n")[2],  # its last line
     }

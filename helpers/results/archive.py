@@ -12,8 +12,7 @@ import pandas as pd
 from helpers import files, recipes, training
 from helpers.rates import sweeps
 from helpers.results import weights
-from helpers.training import Answers, Run
-from helpers.training.answers import packed
+from helpers.training import Answers, Run, packed
 
 IMAGES = files.REPO_ROOT / "images"
 PART = 15_000_000  # bytes of a file outside images/, which is carried from machine to machine

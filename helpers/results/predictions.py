@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from helpers import training
 from helpers.results.intervals import Interval, share
-from helpers.training import answers
-from helpers.training.answers import Answers
+from helpers.training import Answers
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Predictions(Answers):
 
 def of_logits(logits: np.ndarray, labels: np.ndarray) -> Predictions:
     """Predictions from logits (N, K), finite numbers, for true classes (N,)."""
-    kept = answers.of_logits(logits, labels)
+    kept = training.of_logits(logits, labels)
     probabilities = special.softmax(np.asarray(logits, dtype=np.float64), axis=1)
     return Predictions(kept.predicted.astype(int), probabilities.max(1), kept.labels.astype(int), probabilities)
 

@@ -4,9 +4,6 @@
 """
 
 from helpers.training import schedules
-from helpers.training.answers import Answers, of_logits
-from helpers.training.fit import Fitted, State, TrainingDiverged, evaluate, fit, predict
-from helpers.training.fit import recipe_loss, start, train_epoch, train_step
-from helpers.training.optim import MovingAverage, make_optimizer
-from helpers.training.setting import Setting
-from helpers.training.store import Run, RunError, run_directory, run_of, runs_root
+from helpers.training.fit import Fitted, TrainingDiverged, evaluate, fit, predict, recipe_loss, train_epoch, train_step
+from helpers.training.state import MovingAverage, Setting, State, make_optimizer, start
+from helpers.training.store import Answers, Run, RunError, of_logits, packed, run_directory, run_of, runs_root

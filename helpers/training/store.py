@@ -8,23 +8,22 @@ import contextlib
 import csv
 import datetime
 import functools
+import io
 import json
 import os
 import platform
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import softmax
 
 from helpers.files import REPO_ROOT, exclusive, replacing, write_atomic
-from helpers.training.answers import Answers, packed
 
 Row = dict[str, Any]
 
@@ -39,6 +38,45 @@ def runs_root() -> Path:
 
 
 @dataclass(frozen=True)
+class Answers:
+    """What a net said about every image of a split, small enough to be published: three bytes an image, and a label."""
+
+    predicted: np.ndarray  # (N,) uint8, the most probable class
+    confidence: np.ndarray  # (N,) float16, its probability, in [0, 1]
+    labels: np.ndarray  # (N,) uint8, the true classes
+
+    @property
+    def right(self) -> np.ndarray:
+        """(N,) bool."""
+        return self.predicted == self.labels
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right answers, in [0, 1]."""
+        return float(self.right.mean())
+
+
+def of_logits(logits: np.ndarray, labels: np.ndarray) -> Answers:
+    """The answers that logits (N, K), K <= 256, give for labels (N,); chosen before anything is rounded."""
+    logits, labels = np.asarray(logits, dtype=np.float64), np.asarray(labels)
+    matching = logits.ndim == 2 and logits.shape[1] <= 256 and labels.shape == logits.shape[:1]
+    if not matching or not np.isfinite(logits).all():
+        raise ValueError(f"need finite logits (N, K <= 256) and labels (N,), got {logits.shape} and {labels.shape}")
+    confidence = softmax(logits, axis=1).max(1).astype(np.float16)
+    return Answers(logits.argmax(1).astype(np.uint8), confidence, labels.astype(np.uint8))
+
+
+def packed(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Arrays as the bytes of an .npz file, by name; the same arrays give the same bytes, whenever and wherever.
+
+    They are not compressed, since versions of zlib differ in what they write.
+    """
+    file = io.BytesIO()
+    np.savez(file, **{name: arrays[name] for name in sorted(arrays)})  # numpy dates every entry 1980
+    return file.getvalue()
+
+
+@dataclass(frozen=True)
 class Run:
     """One run on disk; reading returns None where nothing was written yet."""
 
@@ -47,14 +85,7 @@ class Run:
     @contextlib.contextmanager
     def lock(self, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
         """Hold the run for this process; a second one calls `waiting` once and waits for the first to end."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.path):
-                pass
-        except OSError as error:
-            raise PermissionError(
-                f"cannot write to {self.path} ({error.strerror}); name a folder you can write to in RUNS_ROOT"
-            ) from None
+        self.path.mkdir(parents=True, exist_ok=True)
         with exclusive(self.path / ".lock", waiting):
             for left in self.path.glob(".*.part"):  # of a process that was killed while it wrote
                 left.unlink()
@@ -69,20 +100,12 @@ class Run:
         return _read_table(self.path / "steps.csv")
 
     def record(self) -> Row | None:
-        """The finished run's record: recipe, seed, accuracies, wall time, device, versions, date.
-
-        Raises:
-            RunError: the file cannot be read.
-        """
+        """The finished run's record: recipe, seed, accuracies, time, device, versions, date; RunError if damaged."""
         path = self.path / "record.json"
         return read_json(path, f"delete {self.path} to train this run anew") if path.exists() else None
 
     def checkpoint(self, wanted: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
-        """The state after the last finished epoch, on the CPU; one of another configuration than `wanted` is refused.
-
-        Raises:
-            RunError: the file cannot be read.
-        """
+        """The state after the last finished epoch, on the CPU; refused if of another configuration than `wanted`."""
         path = self.path / "checkpoint.pt"
         if not path.exists():
             return None
@@ -98,10 +121,8 @@ class Run:
         there, here = ({**side.pop("recipe"), **side} for side in (there, here))
         changed = [f"{k} was {there.get(k)}, is {here[k]}" for k in here if k != "claim" and there.get(k) != here[k]]
         if changed:
-            raise ValueError(
-                f"{self.path} holds a run of another configuration ({'; '.join(changed)}). Move or delete that "
-                "folder, or make the change an override: its runs get a folder of their own"
-            )
+            mend = "Move or delete that folder, or make the change an override: its runs get a folder of their own"
+            raise ValueError(f"{self.path} holds a run of another configuration ({'; '.join(changed)}). {mend}")
 
     def answers(self) -> Answers | None:
         """What the judged weights said in the end about every test image."""
@@ -143,10 +164,7 @@ class Run:
 
     def _write_state(self, name: str, state: Mapping[str, Any]) -> None:
         with replacing(self.path / name) as temporary:
-            try:
-                torch.save(dict(state), temporary)
-            except RuntimeError as error:  # so torch tells of a full disk, in words of its own
-                raise OSError(f"cannot write {self.path / name}; is the disk full? ({error})") from error
+            torch.save(dict(state), temporary)
 
 
 def run_directory(dataset: str, profile: str, recipe: str, seed: int, root: Path | None = None) -> Run:
@@ -159,30 +177,12 @@ def run_of(record: Mapping[str, Any], root: Path | None = None) -> Run:
     return run_directory(record["dataset"], record["profile"], record["recipe"]["name"], record["seed"], root)
 
 
-def run_seconds(history: Sequence[Row]) -> float:
-    """Wall time of a run at the pace of its median epoch, since a machine may have had other work during some."""
-    return len(history) * median(row["seconds"] for row in history) if history else 0.0
-
-
-def note_use(record: Mapping[str, Any], history: Sequence[Row]) -> None:
-    """Tell the batch runner, where one listens, which epochs of a run came from the store, not trained now."""
-    listener = os.environ.get("HELPERS_RUNS_USED")
-    if listener:
-        run = "/".join(run_of(record, Path()).path.parts)
-        use = {"run": run, "seconds": run_seconds(history), "device": record["device"]}
-        with open(listener, "a", encoding="utf-8") as file:
-            file.write(json.dumps(use) + "\n")
-
-
 def read_json(path: Path, advice: str) -> Row:
     """The object in a JSON file; a damaged one is a RunError whose message ends with the advice."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        return {**json.loads(path.read_text(encoding="utf-8"))}
+    except (ValueError, TypeError) as error:
         raise RunError(f"{path} cannot be read ({error}); {advice}") from error
-    if not isinstance(found, dict):
-        raise RunError(f"{path} holds no JSON object; {advice}")
-    return found
 
 
 def provenance() -> dict[str, Any]:
@@ -197,10 +197,9 @@ def provenance() -> dict[str, Any]:
 def commit() -> str:
     """The commit of the package's checkout, marked where files differ from it; "unknown" outside a checkout."""
     command = ["git", "-C", str(REPO_ROOT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+    with contextlib.suppress(OSError):  # no git
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip() or "unknown"
+    return "unknown"
 
 
 def _write_table(path: Path, rows: Sequence[Row]) -> None:
@@ -214,11 +213,10 @@ def _read_table(path: Path) -> list[Row] | None:
     if not path.exists():
         return None
     with open(path, newline="", encoding="utf-8") as file:
-        return [{key: value_of(text) for key, text in row.items()} for row in csv.DictReader(file)]
+        return [{key: _number(text) for key, text in row.items()} for row in csv.DictReader(file)]
 
 
-def value_of(text: str) -> int | float | None:
-    """A number as it stands in a CSV file: whole ones as int; None for an empty cell."""
+def _number(text: str) -> int | float | None:
     if text == "":
         return None
     return int(text) if text.lstrip("-").isdigit() else float(text)
