@@ -112,7 +112,7 @@ def repeatable() -> Iterator[None]:
 
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Repeatable results inside the block, torch seeded; its generators, but an Apple GPU's, are given back."""
+    """Repeatable results inside the block, torch seeded; all generators but an Apple GPU's are given back."""
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())), repeatable():
         torch.manual_seed(seed)
         yield

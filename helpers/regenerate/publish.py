@@ -141,12 +141,7 @@ def readme(root: Path, series: Mapping[str, Notebook], runs: Path, problems: lis
 def row(notebook: Notebook, repo: str) -> dict[str, str]:
     """A notebook's row in the README."""
     node, path = notebook.node, f"notebooks/{notebook.path.name}"
-    said = [
-        out.get("text", "")
-        for cell in node.cells
-        if "headline" in cell.metadata.get("tags", [])
-        for out in cell.outputs
-    ]
+    told = [cell.outputs for cell in node.cells if "headline" in cell.metadata.get("tags", [])]
     took = RUN_TIME.search(node.cells[0].source)
     return {
         "Notebook": f"[{notebook.path.stem.replace('_', ' ')}]({path})",
