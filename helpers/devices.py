@@ -111,6 +111,17 @@ def repeatable() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def threads(count: int | None) -> Iterator[None]:
+    """So many threads inside the block, None as many as before: with others, sums round otherwise."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Repeatable results inside the block, torch seeded; all generators but an Apple GPU's are given back."""
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())), repeatable():

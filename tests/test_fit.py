@@ -180,6 +180,28 @@ def test_a_run_keeps_the_loader_it_began_with(path, other, small_recipe, tiny, m
     assert anew.record["loader"] == other and not equal(anew.model.state_dict(), again.model.state_dict())
 
 
+def test_a_run_keeps_the_threads_it_began_with(small_recipe, tiny, monkeypatch):
+    """With others sums round otherwise; whoever goes on, the caller's threads come back."""
+    seen, step = [], story.train_step
+    monkeypatch.setattr(story, "train_step", lambda *given: seen.append(torch.get_num_threads()) or step(*given))
+    with devices.threads(2), monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_at("checkpoint.pt", 2, patch)
+        fit(small_recipe, tiny, profile="full", hidden=True)
+    assert len(seen) == 10 and torch.get_num_threads() == 1
+    fit(small_recipe, tiny, profile="full", hidden=True)
+    assert seen == [2] * 20 and torch.get_num_threads() == 1  # the second epoch, which was lost, and the third
+
+
+def test_a_run_that_takes_more_than_a_minute_says_once_when_it_will_be_done(small_recipe, tiny, monkeypatch, capsys):
+    """Fifteen steps, each of which seems to take ten seconds: twelve are left after the third."""
+    monkeypatch.setattr(story.tqdm, "format_dict", property(lambda bar: {"elapsed": 10.0 * bar.n}))
+    monkeypatch.setattr(story.tqdm, "update", lambda bar: setattr(bar, "n", bar.n + 1) or True)
+    for unused in ("set_postfix_str", "refresh", "display"):
+        monkeypatch.setattr(story.tqdm, unused, lambda *given, **more: None)
+    fit(small_recipe, tiny, profile="full")
+    assert capsys.readouterr().out.count("at this pace it will be done in 2 min 0 s") == 1
+
+
 def test_a_setting_s_loader_is_what_the_computing_asks_for(small_recipe, tiny):
     plain, asked = (setting_of(small_recipe, tiny, devices.compute("cpu", loader=name)) for name in (None, "device"))
     assert type(plain.batches(tiny.train)) is data.TrainLoader and plain.loader == "albumentations"

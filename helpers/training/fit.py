@@ -1,5 +1,6 @@
 """A whole training run: one step, one epoch, and all of them, kept and taken up again."""
 
+import contextlib
 import dataclasses
 import math
 import os
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from helpers import data, devices, models
+from helpers import data, devices, files, models
 from helpers.data import Dataset, Images, Normalize
 from helpers.devices import Compute
 from helpers.recipes import WATCHED, Recipe
@@ -24,6 +25,7 @@ from helpers.training.state import Loader, Setting, State
 from helpers.training.store import Row, Run, RunError
 
 EPOCHS_PER_SEED = 1000  # seeds of epochs: those of run seed 1 begin at 1000
+FIRST_STEPS = 3  # that tell how long a run will take
 
 
 class TrainingDiverged(RuntimeError):
@@ -53,23 +55,26 @@ def fit(
     """Train a recipe, or take up where an earlier call was stopped, or return the run that is finished.
 
     A checkpoint is written after every epoch. Killed at any moment and called again, a run continues from its last
-    epoch and ends with the same weights, on the CPU bit for bit. A run is never continued under another configuration.
+    epoch and ends with the same weights, on a CPU of the same kind bit for bit: it keeps the number of threads that it
+    began with, and the loader. A run is never continued under another configuration.
     RunError says that what lies on disk is incomplete or broken, TrainingDiverged that the loss is no longer a number.
     """
     setting = Setting.of(recipe, dataset, profile, seed, compute)
     run = store.run_directory(setting.dataset.name, setting.profile, setting.recipe.name, seed, root)
-    if run.record() is not None:
-        return _train(setting, run, hidden)  # it is only read: its folder may be one that cannot be written to
     waiting = f"{setting.recipe.name}, seed {seed}: another process trains it; waiting for its result"
-    with run.lock(lambda: say(waiting, hidden)):
-        return _train(setting, run, hidden)
+    with contextlib.ExitStack() as held:
+        if run.record() is None:  # a finished run is only read: its folder may be one that cannot be written to
+            held.enter_context(run.lock(lambda: say(waiting, hidden)))
+        saved = run.checkpoint(setting.configuration())
+        held.enter_context(devices.threads((saved or {}).get("threads")))
+        return _train(setting, run, saved, hidden)
 
 
-def _train(setting: Setting, run: Run, hidden: bool) -> Fitted:
-    saved, recipe, record = run.checkpoint(setting.configuration()), setting.recipe, run.record()
+def _train(setting: Setting, run: Run, saved: Row | None, hidden: bool) -> Fitted:
+    recipe, record = setting.recipe, run.record()
     if record and not saved:
         raise RunError(f"{run.path} is incomplete; delete it to train this run anew")
-    if saved:  # a run keeps the loader it began with, also on another device, as the loader's draws are part of it
+    if saved:  # the loader's draws are part of a run, also on another device
         setting = dataclasses.replace(setting, compute=dataclasses.replace(setting.compute, loader=saved["loader"]))
     splits = setting.splits()
     batches = setting.batches(splits.pop("train"))
@@ -89,7 +94,8 @@ def _train(setting: Setting, run: Run, hidden: bool) -> Fitted:
         if state.plateau:
             state.plateau.step(row[WATCHED[recipe.watches]])
         state.history.append({**row, "seconds": round(time.perf_counter() - started, 3)})
-        run.keep({**state.saved(), "loader": setting.loader}, setting.configuration())
+        kept = {**state.saved(), "loader": setting.loader, "threads": torch.get_num_threads()}
+        run.keep(kept, setting.configuration())
         say(epoch_line(state.history[-1], recipe.epochs), hidden)
     if not record:
         logits = predict(state.judged, splits["test"], setting.normalize) * recipe.logit_scale
@@ -116,6 +122,8 @@ def train_epoch(state: State, setting: Setting, batches: Loader, epoch: int, hid
             seen += len(labels)
             if bar.update():  # at most once a second, since reading waits for the device
                 mean, accuracy = _means(sums, seen, state)
+                if epoch == state.began and bar.n >= FIRST_STEPS:
+                    tell_when_done(state, bar, setting.recipe.epochs - epoch)
                 bar.set_postfix_str(f"loss {mean:.3f}, accuracy {accuracy:6.2%}", refresh=False)
     mean, accuracy = _means(sums, seen, state)
     lr, momentum = state.steps[-1]
@@ -243,6 +251,14 @@ def progress_bar(epoch: int, epochs: int, steps: int, hidden: bool) -> tqdm:
     seconds = max(1.0, float(os.environ.get("TQDM_MININTERVAL", "1")))
     shown = {"desc": f"epoch {epoch + 1:>2}/{epochs}", "file": sys.stdout, "leave": False, "disable": hidden}
     return tqdm(total=steps, mininterval=seconds, **shown)
+
+
+def tell_when_done(state: State, bar: tqdm, epochs: int) -> None:
+    """Say once when a run will be over that has so many epochs left, if it takes a minute; tests are not counted."""
+    seconds = (bar.total * epochs - bar.n) * bar.format_dict["elapsed"] / bar.n
+    state.began = None
+    if seconds > 60:
+        say(f"at this pace it will be done in {files.in_words(seconds)}")
 
 
 def say(line: str, hidden: bool = False) -> None:

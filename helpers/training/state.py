@@ -168,6 +168,7 @@ class State:
         self.average = MovingAverage(self.model, horizon, recipe.ema_warmup) if horizon else None
         self.scaler = torch.amp.GradScaler(compute.device, enabled=compute.needs_scaler)
         self.history: list[dict[str, Any]] = []
+        self.began: int | None = 0  # the epoch with which this process begins, until it has told how long it takes
         self.steps: list[tuple[float, float]] = []  # learning rate and momentum of every step
         self.predicted: list[np.ndarray] = []  # (N,) uint8 per epoch: the judged weights' classes of the test images
         self.makers = {"devices": [compute.describe()], "commits": [store.commit()]}  # that trained it, the latest last
@@ -192,5 +193,6 @@ class State:
             group["fused"] = self.optimizer.defaults["fused"]
         self.history, self.predicted = list(saved["history"]), list(saved["predicted"].numpy())
         self.steps = [(lr, momentum) for lr, momentum in saved["steps"].tolist()]
+        self.began = len(self.history)
         for kind, now in self.makers.items():
             self.makers[kind] = [one for one in saved[kind] if one not in now] + now
