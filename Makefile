@@ -2,6 +2,7 @@
 # make test   set up, then pass the tests                    make publish  write notebooks, figures and tables back
 # make setup  the set-up alone                               make colab REPO=owner/name  point badges at your fork
 # make bench  measure this machine                           make campaign SECONDS=n  train missing published runs
+# make test-all  the slow tests, too
 SHELL := /bin/bash
 PYTHON ?= python3
 PROFILE ?= auto
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 REGENERATE := $(BIN)/python -m helpers.regenerate
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: run full publish campaign test setup lint bench colab clean
+.PHONY: run full publish campaign test test-all setup lint bench colab clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.ready
@@ -32,6 +33,9 @@ campaign: $(VENV)/.ready
 
 test: $(VENV)/.ready-for-tests lint
 	$(BIN)/python -m pytest $(ARGS)
+
+test-all: $(VENV)/.ready-for-tests lint
+	$(BIN)/python -m pytest -m "" $(ARGS)
 
 lint: $(VENV)/.ready-for-tests
 	$(BIN)/ruff check helpers tests notebooks

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import dataclasses
+import functools
 import os
 import platform
 import time
@@ -187,3 +188,15 @@ def in_turns(works: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, l
             if turn:
                 seconds[name].append(time.perf_counter() - started)
     return seconds
+
+
+@functools.cache
+def matrix_rate(compute: Compute) -> float:
+    """FLOP/s of a matrix product of 2,048 a side, by which times of different machines may be compared."""
+    matrix = torch.ones(2048, 2048, device=compute.device, dtype=PRECISIONS[compute.precision])
+
+    def product() -> None:
+        torch.mm(matrix, matrix)
+        compute.synchronize()
+
+    return 2 * len(matrix) ** 3 / min(in_turns({"product": product}, 2)["product"])

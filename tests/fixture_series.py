@@ -1,13 +1,26 @@
-"""Runs a notebook of the series headlessly, for the tests of both data sets, which two processes share."""
+"""Runs a notebook of the series headlessly, for two files of tests, which two processes share."""
 
+import os
 from pathlib import Path
 
 import papermill
+import pytest
 
 from helpers.regenerate.publish import code_cells
 from helpers.regenerate.series import Notebook, discover
 
 SERIES = discover(Path(__file__).resolve().parent.parent / "notebooks")
+HAS_CIFAR10 = bool(os.environ.get("CIFAR10_ROOT"))
+
+
+def cases(which: int) -> pytest.MarkDecorator:
+    """Every second notebook, on CIFAR-10 where it is there, and on Shapes-10: then only with the slow tests."""
+    shapes = [
+        pytest.param(one, "shapes10", id=f"{key}-shapes10", marks=[pytest.mark.slow] * HAS_CIFAR10)
+        for key, one in SERIES.items()
+    ]
+    real = [pytest.param(one, "cifar10", id=f"{key}-cifar10") for key, one in SERIES.items()] if HAS_CIFAR10 else []
+    return pytest.mark.parametrize("notebook, dataset", [*real[which::2], *shapes[which::2]])
 
 
 def runs_headlessly(notebook: Notebook, dataset: str, folder: Path) -> None:

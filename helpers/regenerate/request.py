@@ -104,4 +104,6 @@ def resolve(profile: str, dataset: str, dry: bool, asked: list[Asked], jobs: int
     torch.set_num_threads(threads)  # as each job will have
     store = f"{found['dataset']}/{found['profile']}"
     places = [f"{store}/{name}/seed-{seed}" for name, (_, _, seed) in zip(names, asked)]
-    return found | {"jobs": jobs, "threads": threads, "places": places, "device": devices.compute().describe()}
+    compute = devices.compute()
+    device = f"{compute.describe()}, {devices.matrix_rate(compute) / 1e9:,.0f} GFLOP/s in a matrix product"
+    return found | {"jobs": jobs, "threads": threads, "places": places, "device": device}

@@ -241,6 +241,7 @@ def record_of(setting: Setting, state: State) -> Row:
         "best_test_epoch": best["epoch"],
         "seconds": round(sum(row["seconds"] for row in state.history), 1),
         "device": ", then ".join(state.makers["devices"]),
+        "matrix_rate": devices.matrix_rate(setting.compute),  # FLOP/s
         "loader": setting.loader,
         **(store.provenance() | {"commit": ", then ".join(state.makers["commits"])}),
     }

@@ -1,0 +1,9 @@
+"""The notebooks of even number run from any folder."""
+
+from fixture_series import cases, runs_headlessly
+
+
+@cases(1)
+def test_runs_headlessly_from_any_folder(notebook, dataset, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runs_headlessly(notebook, dataset, tmp_path)
