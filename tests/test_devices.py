@@ -124,3 +124,19 @@ def test_works_take_turns_after_a_round_that_is_not_counted():
     assert calls == ["a", "b"] * 3
     assert {name: len(values) for name, values in seconds.items()} == {"a": 2, "b": 2}
     assert all(value >= 0 for values in seconds.values() for value in values)
+
+
+def test_threads_are_set_inside_the_block_and_given_back():
+    before = torch.get_num_threads()
+    with pytest.raises(KeyError), devices.threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+        raise KeyError
+    with devices.threads(None):
+        assert torch.get_num_threads() == before
+
+
+def test_the_rate_of_a_matrix_product_is_its_operations_over_its_time(monkeypatch):
+    monkeypatch.setattr(devices, "in_turns", lambda works, rounds: {"product": [works["product"]() or 2.0, 4.0]})
+    state = torch.get_rng_state()
+    assert devices.matrix_rate.__wrapped__(devices.compute("cpu", "fp32")) == 2048**3  # the best of both rounds
+    assert torch.equal(torch.get_rng_state(), state)

@@ -55,9 +55,9 @@ def notebook(request: dict[str, Any], name: str) -> tuple[bool, str]:
         entry |= {"status": "failed"} | told(error)
     signal.setitimer(signal.ITIMER_REAL, 0)
     entry |= {"seconds": round(time.monotonic() - began, 1), "finished": datetime.now(UTC).isoformat("T", "seconds")}
-    if part.is_file():
-        tidy(part, final=out / f"{name}.ipynb" if entry["status"] == "ok" else part)
     write_atomic(out / "logs" / f"{name}.json", json.dumps(entry))
+    if part.is_file() and entry["status"] != "interrupted":  # then there is no time
+        tidy(part, final=out / f"{name}.ipynb" if entry["status"] == "ok" else part)
     lines = [f"{name}: {entry['status']} after {in_words(entry['seconds'])}", entry.get("note", "")]
     lines += [] if entry["status"] == "ok" else [f"what ran: {part}, log: {out / 'logs' / name}.log"]
     return entry["status"] == "ok", "\n    ".join(filter(None, lines))
