@@ -119,8 +119,9 @@ def execute(request: dict[str, Any], engine: list[str]) -> int:
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(name) is not signal.SIG_IGN:  # as nohup asks
             signal.signal(name, lambda *_: stopped.append(time.monotonic()))
-    own = ["--configfile", request["request"], "--directory", request["out"], "--quiet", "all"]
-    process = subprocess.Popen([*engine, *own], env=surroundings(request), start_new_session=True)
+    own = ["--configfile", request["request"], "--directory", request["out"]]
+    with open(Path(request["out"], "engine.log"), "w", encoding="utf-8") as log:  # the console is left to the jobs
+        process = subprocess.Popen([*engine, *own], env=surroundings(request), stderr=log, start_new_session=True)
     asked = False
     while process.poll() is None:
         if stopped and not asked:
@@ -162,7 +163,7 @@ def close(request: dict[str, Any], status: int) -> None:
             entry = entry | {"status": "not run" if status else "unchanged"}
         rows[name] = {column: entry.get(column, "") for column in ("status", "seconds", "note")}
     print(pd.DataFrame.from_dict(rows, "index").to_string())
-    print(f"{STATUS[status]}; see {out / 'index.html'}")
+    print(f"{STATUS[status]}; see {out / 'index.html'}" + f" and {out / 'engine.log'}" * (status == 1))
     write_atomic(out / "summary.json", json.dumps({"status": STATUS[status], "notebooks": entries}, indent=1) + "\n")
     every = pd.DataFrame(entries.values(), columns=["name", "status", "seconds", "note", "parameters", "finished"])
     links = [f'<a href="{name}.html">read</a> · <a href="logs/{name}.log">log</a>' for name in entries]
