@@ -6,6 +6,7 @@ import re
 import shutil
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -65,6 +66,19 @@ def files_of(root):
 
 def test_what_is_published_here_agrees():
     assert disagreements(ROOT) == []
+
+
+def test_an_accuracy_that_a_text_states_is_that_of_a_record_or_of_a_claim():
+    """Of the form 94.17 %, in the prose of the notebooks and of the README outside its tables, which are made."""
+    texts = [(ROOT / "README.md").read_text()]
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        texts += [cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "markdown"]
+    prose = re.sub(r"<!-- ([\w-]+) -->.*?<!-- /\1 -->", "", "\n".join(texts), flags=re.DOTALL)
+    runs = archive.runs(ROOT / "images", NONE)
+    known = pd.concat([runs[column] for column in runs if column.endswith("_accuracy")])
+    known = [*known, *(value for claim in archive.CLAIMS.values() for value in (claim.best, claim.last) if value)]
+    stated = set(re.findall(r"(?<![\d.])\d\d\.\d\d(?= %)", prose))
+    assert stated and stated <= {f"{100 * value:.2f}" for value in known}
 
 
 def test_every_claim_has_its_protocol_and_every_published_recipe_its_claim():
