@@ -212,10 +212,10 @@ class Profile:
 
 
 _SHORT = {"ema_epochs": 0.25, "steady_lr": 0.02}
-_QUICK = {"n_train": 2_000, "n_test": 1_000, "epochs": 4, "width": 16, "side_width": 8, "batch_size": 64}
+_QUICK = {"n_train": 7_500, "n_test": 2_000, "epochs": 4, "side_width": 16, "batch_size": 128}
 PROFILES = {
     "smoke": Profile("smoke", "tests", 512, 256, 2, 8, 8, batch_size=64, **_SHORT, finder_steps=20),
-    "quick": Profile("quick", "a first look without a GPU", **_QUICK, **_SHORT, finder_steps=30),
+    "quick": Profile("quick", "a first look without a GPU", **_QUICK, **_SHORT, finder_steps=60),
     "full": Profile("full", "the published numbers"),
 }
 
