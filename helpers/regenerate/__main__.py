@@ -49,6 +49,8 @@ def main(arguments: list[str] | None = None, root: Path = REPO_ROOT) -> int:
             status = execute(request, engine)
             close(request, status)
         return publish(root, request) if given.publish and not status else status
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except (ValueError, OSError, RuntimeError) as error:
         print(f"regenerate: {error}", file=sys.stderr)
         return 2 if isinstance(error, RequestError | BlockingIOError) else 1

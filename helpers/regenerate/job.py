@@ -18,8 +18,10 @@ from typing import Any, NoReturn, TextIO
 
 import nbformat
 import papermill
+from nbclient.exceptions import DeadKernelError
 from nbconvert import HTMLExporter
 from nbformat import NotebookNode
+from papermill.exceptions import PapermillExecutionError
 
 from helpers.files import end_with, in_words, write_atomic
 
@@ -59,7 +61,7 @@ def notebook(request: dict[str, Any], name: str) -> tuple[bool, str]:
     if part.is_file() and entry["status"] != "interrupted":  # then there is no time
         tidy(part, final=out / f"{name}.ipynb" if entry["status"] == "ok" else part)
     lines = [f"{name}: {entry['status']} after {in_words(entry['seconds'])}", entry.get("note", "")]
-    lines += [] if entry["status"] == "ok" else [f"what ran: {part}, log: {out / 'logs' / name}.log"]
+    lines += [] if entry["status"] == "ok" else [f"what ran: {part}"]
     return entry["status"] == "ok", "\n    ".join(filter(None, lines))
 
 
@@ -80,11 +82,10 @@ def run(asked: dict[str, Any], part: Path, out: Path) -> None:
 
 def told(error: Exception) -> dict[str, Any]:
     """Cell and error of a failure, as far as they are known."""
-    if not hasattr(error, "ename"):
-        note = (
-            "the kernel died; out of memory is the usual reason" if type(error).__name__ == "DeadKernelError" else error
-        )
-        return {"note": f"{type(error).__name__}: {note}"}
+    if isinstance(error, DeadKernelError):
+        return {"note": "the kernel died; out of memory is the usual reason"}
+    if not isinstance(error, PapermillExecutionError):
+        return {"note": f"{type(error).__name__}: {error}"}
     logging.error(COLOUR.sub("", "\n".join(error.traceback)))
     line = error.source.strip().splitlines()[0]
     return {"cell": error.exec_count, "note": f"cell {error.exec_count}, {line!r}: {error.ename}: {error.evalue}"}
@@ -176,10 +177,11 @@ def main(path: str, engine: str, name: str) -> int:
     request = json.loads(Path(path).read_text(encoding="utf-8"))
     is_notebook = name in request["notebooks"]
     folder = Path(request["out"] if is_notebook else request["runs"]) / "logs"
-    console = to_log(folder / f"{name.replace('/', '-')}.log")
+    log = folder / f"{name.replace('/', '-')}.log"
+    console = to_log(log)
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
     good, said = (notebook if is_notebook else training)(request, name)
-    print(said, file=console, flush=True)
+    print(said if good else f"{said}\n    log: {log}", file=console, flush=True)
     return not good
 
 
