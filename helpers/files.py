@@ -18,6 +18,11 @@ from typing import Any
 REPO_ROOT = Path(__file__).resolve().parent.parent
 
 
+def runs_root(root: Path = REPO_ROOT) -> Path:
+    """The folder of all runs: the environment's RUNS_ROOT, else runs/ in the repository at `root`."""
+    return Path(os.environ.get("RUNS_ROOT") or root / "runs").absolute()
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Write to the temporary path that this yields; then the file is replaced in one step, on error left as it was."""

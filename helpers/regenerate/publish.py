@@ -47,7 +47,8 @@ def publish(root: Path, entries: Mapping[str, Mapping[str, Any]], out: Path, run
         node.cells[0].source = RUN_TIME.sub(rf"\g<1>{run_time(entry)}\g<2>", node.cells[0].source)
         written[path] = nbformat.writes(node) + "\n"
         written |= {root / "images" / f"{name}.png": image for name, image in figures(node).items()}
-        problems += [f"{path.stem}: {fault}" for fault in faults(node, executed, len(written[path].encode()))]
+        size, most = len(written[path].encode()), BYTES.get(key, 500_000)
+        problems += [f"{path.stem}: {fault}" for fault in faults(node, executed, size, most)]
         series[key] = replace(series[key], node=node)
     written |= archive.data(root / "images", runs)
     written[root / "README.md"] = readme(root, series, runs, problems)
@@ -86,14 +87,14 @@ def code_cells(node: NotebookNode) -> list[NotebookNode]:
     return [cell for cell in node.cells if cell.cell_type == "code" and cell.source.strip()]
 
 
-def faults(node: NotebookNode, executed: NotebookNode, size: int) -> Iterator[str]:
-    """What speaks against publishing a notebook of so many bytes."""
+def faults(node: NotebookNode, executed: NotebookNode, size: int, most: int) -> Iterator[str]:
+    """What speaks against publishing a notebook of so many bytes, of which it may have `most`."""
     ran = {cell.get("id"): cell.source for cell in executed.cells}
     if changed := sum(ran.get(cell.get("id")) != cell.source for cell in code_cells(node)):
         yield f"{changed} code cells are not those that ran, or have no id; run it again"
     if not RUN_TIME.search(node.cells[0].source):
         yield "its first cell lacks the markers <!-- run-time --><!-- /run-time -->"
-    if size > (most := BYTES.get(node.cells[0].source[2:4], 500_000)):
+    if size > most:
         yield f"{size:,} bytes are more than {most:,}; show fewer or smaller figures"
     for number, cell in enumerate(code_cells(node), 1):
         for output in cell.outputs:

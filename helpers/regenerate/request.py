@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from helpers.files import end_with, literal
+from helpers.files import end_with, literal, runs_root
 from helpers.regenerate import series
 from helpers.regenerate.series import Notebook, RequestError
 
@@ -53,11 +53,6 @@ def request_of(given: argparse.Namespace, root: Path) -> dict[str, Any]:
         facts = {"source": str(one.path.resolve()), "values": settled, "digest": one.digest()}
         request["notebooks"][one.path.stem] = facts | {"shows": trained + shows(one, root, runs)}
     return request
-
-
-def runs_root(root: Path) -> Path:
-    """The run store: the environment's RUNS_ROOT, else runs/ in the repository."""
-    return Path(os.environ.get("RUNS_ROOT") or root / "runs").absolute()
 
 
 def wanted(notebook: Notebook, values: dict[str, Any]) -> Asked:

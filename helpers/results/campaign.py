@@ -137,7 +137,7 @@ def train(end: float, out: Path) -> None:
     try:
         while True:
             for run in in_turn(on_gpu):
-                seconds, _ = paces.get(kind(run), (math.inf, 0)) if on_gpu else (0, 0)
+                seconds, _ = paces.get(kind(run), (math.inf, 0))
                 left = recipes.get(run[0]).epochs - epochs_done(run)
                 in_time = time.monotonic() + START_SECONDS + left * seconds * at_a_time < end or not on_gpu
                 if in_time and len(under_way) < at_a_time and run not in under_way and run not in failed:

@@ -10,7 +10,6 @@ import datetime
 import functools
 import io
 import json
-import os
 import platform
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,18 +22,13 @@ import numpy as np
 import torch
 from scipy.special import softmax
 
-from helpers.files import REPO_ROOT, exclusive, replacing, write_atomic
+from helpers.files import REPO_ROOT, exclusive, replacing, runs_root, write_atomic
 
 Row = dict[str, Any]
 
 
 class RunError(RuntimeError):
     """A run on disk cannot be used as it is; the message says what to do."""
-
-
-def runs_root() -> Path:
-    """The folder of all runs: the environment's RUNS_ROOT, else runs/ beside the package."""
-    return Path(os.environ.get("RUNS_ROOT") or REPO_ROOT / "runs").absolute()
 
 
 @dataclass(frozen=True)
