@@ -187,8 +187,10 @@ def test_relative_folders_become_absolute_and_threads_are_divided_by_jobs(monkey
     monkeypatch.setenv("CIFAR10_ROOT", "data")
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
     alone, beside = (front.surroundings({"runs": "/r", "jobs": jobs, "threads": 3}) for jobs in (1, 2))
     assert alone["CIFAR10_ROOT"] == str(tmp_path / "data") and alone["RUNS_ROOT"] == "/r"
+    assert alone["PYTHONPATH"] == str(REPO_ROOT)  # an empty entry would be the folder of the notebooks
     assert alone["OMP_NUM_THREADS"] == "7" and "OMP_WAIT_POLICY" not in alone  # alone, a job runs as the caller asked
     assert (beside["OMP_NUM_THREADS"], beside["MKL_NUM_THREADS"], beside["OMP_WAIT_POLICY"]) == ("3", "3", "PASSIVE")
 
@@ -224,6 +226,7 @@ def test_a_series_runs_is_skipped_and_runs_again_where_something_changed(runner,
     assert "<pre>21</pre>" in (out / "01_data.html").read_text()
     assert "Executing Cell" in (out / "logs/01_data.log").read_text()
     assert entries["03_bad"]["note"] == "cell 4, '1 / 0': ZeroDivisionError: division by zero"
+    assert "ZeroDivisionError" in (out / "03_bad.html").read_text()  # which the index links to
     kept = outputs(out / "03_bad.partial.ipynb")
     assert kept[-1].ename == "ZeroDivisionError" and "first\n" in [output.get("text") for output in kept]
     assert "ZeroDivisionError" in (out / "logs/03_bad.log").read_text() and not (out / "03_bad.ipynb").exists()

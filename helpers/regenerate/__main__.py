@@ -18,8 +18,8 @@ from typing import Any
 
 import pandas as pd
 
-from helpers.files import REPO_ROOT, exclusive, write_atomic
-from helpers.regenerate.request import LIMITS, request_of, runs_root
+from helpers.files import REPO_ROOT, exclusive, runs_root, write_atomic
+from helpers.regenerate.request import LIMITS, request_of
 from helpers.regenerate.series import RequestError
 
 ENDS_WITHIN = 4.0  # seconds after which what was interrupted is killed
@@ -102,10 +102,8 @@ def command(request: dict[str, Any], force: bool, more: list[str]) -> list[str]:
 def surroundings(request: dict[str, Any]) -> dict[str, str]:
     """The environment of all jobs: threads divided among them, folders that mean the same from anywhere."""
     own = {"NO_ALBUMENTATIONS_UPDATE": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1", "TQDM_MININTERVAL": "15"}
-    own |= {
-        "RUNS_ROOT": request["runs"],
-        "PYTHONPATH": os.pathsep.join([str(REPO_ROOT), os.environ.get("PYTHONPATH", "")]),
-    }
+    path = os.pathsep.join(filter(None, [str(REPO_ROOT), os.environ.get("PYTHONPATH")]))
+    own |= {"RUNS_ROOT": request["runs"], "PYTHONPATH": path}
     if request["jobs"] > 1:  # alone, a job takes what torch and the caller think best
         own |= {"OMP_NUM_THREADS": str(request["threads"]), "MKL_NUM_THREADS": str(request["threads"])}
         own |= {"OMP_WAIT_POLICY": "PASSIVE"}  # threads that wait at a barrier leave their core to the other jobs
@@ -157,7 +155,7 @@ def plan(request: dict[str, Any], engine: list[str]) -> dict[str, str]:
 def close(request: dict[str, Any], status: int) -> None:
     """Print a table of what was asked for; write summary.json and index.html of all that lies in the folder."""
     out, runs = Path(request["out"]), Path(request["runs"])
-    entries = {path.stem: json.loads(path.read_text()) for path in sorted(out.glob("logs/*.json"))}
+    entries = entries_of(out)
     rows = {place: run_row(runs / place) for place in request["trainings"]}
     for name in request["notebooks"]:
         entry = entries.get(name, {"begun": 0, "status": ""})
@@ -171,6 +169,11 @@ def close(request: dict[str, Any], status: int) -> None:
     links = [f'<a href="{name}.html">read</a> · <a href="logs/{name}.log">log</a>' for name in entries]
     page = every.map(lambda value: escape(str(value))).assign(files=links).to_html(index=False, escape=False)
     write_atomic(out / "index.html", PAGE.format(table=page))
+
+
+def entries_of(out: Path) -> dict[str, dict[str, Any]]:
+    """What each notebook's last job in a folder came to, by its name."""
+    return {path.stem: json.loads(path.read_text()) for path in sorted(out.glob("logs/*.json"))}
 
 
 def run_row(folder: Path) -> dict[str, Any]:
@@ -187,7 +190,8 @@ def publish(root: Path, request: dict[str, Any]) -> int:
     from helpers.regenerate import publish as publishing  # here, since it loads torch
 
     out, runs = Path(request["out"]), Path(request["runs"])
-    entries = {name[:2]: json.loads((out / "logs" / f"{name}.json").read_text()) for name in request["notebooks"]}
+    known = entries_of(out)
+    entries = {name[:2]: known[name] for name in request["notebooks"]}
     for path in publishing.publish(root, entries, out, runs):
         print("published", path.relative_to(root))
     return 0

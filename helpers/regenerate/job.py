@@ -59,7 +59,7 @@ def notebook(request: dict[str, Any], name: str) -> tuple[bool, str]:
     entry |= {"seconds": round(time.monotonic() - began, 1), "finished": datetime.now(UTC).isoformat("T", "seconds")}
     write_atomic(out / "logs" / f"{name}.json", json.dumps(entry))
     if part.is_file() and entry["status"] != "interrupted":  # then there is no time
-        tidy(part, final=out / f"{name}.ipynb" if entry["status"] == "ok" else part)
+        tidy(part, out / f"{name}.html", final=out / f"{name}.ipynb" if entry["status"] == "ok" else part)
     lines = [f"{name}: {entry['status']} after {in_words(entry['seconds'])}", entry.get("note", "")]
     lines += [] if entry["status"] == "ok" else [f"what ran: {part}"]
     return entry["status"] == "ok", "\n    ".join(filter(None, lines))
@@ -91,11 +91,11 @@ def told(error: Exception) -> dict[str, Any]:
     return {"cell": error.exec_count, "note": f"cell {error.exec_count}, {line!r}: {error.ename}: {error.evalue}"}
 
 
-def tidy(part: Path, final: Path) -> None:
-    """Move an executed notebook to its place, cleaned and with a rendering as HTML beside it."""
+def tidy(part: Path, page: Path, final: Path) -> None:
+    """Move an executed notebook to its place, cleaned; `page` is its rendering as HTML."""
     node = nbformat.read(part, as_version=4)
     clean(node)
-    final.with_suffix(".html").write_text(rendered(node), encoding="utf-8")
+    page.write_text(rendered(node), encoding="utf-8")
     write_atomic(part, nbformat.writes(node) + "\n")
     os.replace(part, final)
 
