@@ -104,23 +104,17 @@ class GradCAM(contextlib.AbstractContextManager):
 
     def passes(self, images: torch.Tensor, targets: Targets | None = None) -> dict[str, tuple[torch.Tensor, ...]]:
         """Every layer's activations and gradients, (N, C, h, w) float32, from which each of METHODS makes raw maps."""
-        with torch.inference_mode(False), torch.no_grad(), evaluating(self.model):
-            logits, activations = self._forward(images)
+        outputs: Maps = {}  # their graph begins at the first of these layers and not at the images
+        with torch.inference_mode(False), torch.no_grad(), evaluating(self.model), contextlib.ExitStack() as hooks:
+            for name, module in self.layers.items():
+                hooks.enter_context(module.register_forward_hook(partial(self._keep, name, outputs)))
+            logits = logits_of(self.model, images.clone() if images.is_inference() else images, self.compute)
             score = logits.gather(1, _classes(logits, targets)[:, None]).float().sum()
-            gradients = torch.autograd.grad(SCALE * score, list(activations.values()))
-            pairs = [(a.detach().float(), g.float() / SCALE) for a, g in zip(activations.values(), gradients)]
+            gradients = torch.autograd.grad(SCALE * score, list(outputs.values()))
+            pairs = [(a.detach().float(), g.float() / SCALE) for a, g in zip(outputs.values(), gradients)]
         if not all(values.isfinite().all() for pair in pairs for values in pair):
             raise FloatingPointError("values or gradients are not finite; check images and weights, or use fp32")
-        return dict(zip(activations, pairs))
-
-    def _forward(self, images: torch.Tensor) -> tuple[torch.Tensor, Maps]:
-        """Logits and the layers' outputs, whose graph begins at the first of these layers and not at the images."""
-        outputs: Maps = {}
-        with contextlib.ExitStack() as hooks:
-            for name, module in self.layers.items():
-                hooks.callback(module.register_forward_hook(partial(self._keep, name, outputs)).remove)
-            logits = logits_of(self.model, images.clone() if images.is_inference() else images, self.compute)
-        return logits, outputs
+        return dict(zip(outputs, pairs))
 
     def _keep(self, name: str, outputs: Maps, module: nn.Module, inputs: object, output: torch.Tensor) -> torch.Tensor:
         """As a forward hook: keep a layer's output, and send a copy on, which a ReLU in place may overwrite."""

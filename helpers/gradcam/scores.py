@@ -51,17 +51,11 @@ def random_maps(count: int, height: int, width: int, cells: int | None = None, s
 def deletion(
     score: Score, images: torch.Tensor, classes: Targets, maps: Array, steps: int = 16, baseline: str = "mean"
 ) -> np.ndarray:
-    """Take pixels away, beginning with those the map ranks first, and watch the class's probability.
+    """Take pixels from normalised images (N, 3, H, W), first those the maps rank first; watch the classes' probability.
 
     The result is (N, steps + 1) float64: each image's probability while the share of its pixels that is gone grows
-    evenly from 0 to 1. A small area under this curve is good.
-
-    Args:
-        score: such as `lambda images: probabilities(model, images)`.
-        images: (N, 3, H, W), normalised.
-        classes: N classes to watch.
-        maps: (N, H, W), whose order decides; tied pixels come in a random order.
-        baseline: "mean", the data set's mean colour, which is 0 after normalising, or "blur", the image out of focus.
+    evenly from 0 to 1. A small area under this curve is good. What is gone has the colours of the `baseline`: "mean",
+    the data set's mean colour, which is 0 after normalising, or "blur", the image out of focus.
     """
     return _follow(score, images, _emptied(images, baseline), classes, ranks(maps), steps)
 
