@@ -20,7 +20,6 @@ from torch.nn import functional as F
 from helpers import models, rates, recipes, training
 from helpers.devices import Compute
 from helpers.rates import NAMES, Curve, Sweep, range_test, smooth, suggest, sweeps
-from helpers.rates.__main__ import main
 from helpers.rates.curves import step_noise, valley
 from helpers.results import archive
 from helpers.training import Setting, train_step
@@ -508,16 +507,6 @@ def test_published_curves_are_read_as_ever(recipe, sweep):
     curves = rates.published(recipe, sweep)
     places = [[list(curve.lr).index(rate) for rate in suggest(curve).rates().values()] for curve in curves]
     assert [[len(curve.lr), *found] for curve, found in zip(curves, places)] == READ[recipe, sweep]
-
-
-def test_command_line_sweeps_seeds_and_sums_up(capsys, own_runs, measured):
-    main(["davidnet-onecycle", "--dataset", "shapes10", "--profile", "smoke", "--seeds", "0", "1"])
-    printed = capsys.readouterr().out.splitlines()
-    assert ["seed 0" in printed[0], "seed 1" in printed[1]] == [True, True] and "  minimum " in printed[1]
-    names = sorted(path.name for path in own_runs.rglob("*.json"))
-    assert names == ["exp-0.0001-10-20-seed-0.json", "exp-0.0001-10-20-seed-1.json"]
-    assert json.loads(next(own_runs.rglob("*.json")).read_text())["device"].startswith("cpu")
-    assert not list(own_runs.rglob("record.json"))
 
 
 def test_a_damaged_file_is_named_and_says_what_to_do(narrow, tiny, own_runs, measured):
