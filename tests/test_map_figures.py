@@ -1,21 +1,16 @@
-"""Figures of maps and of lines: the pixels, lines, bands and texts that they show."""
+"""Maps laid over images, pixel by pixel."""
 
 import matplotlib as mpl
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from matplotlib.text import Text
 
 from helpers import figures
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)
 MAPS = np.random.default_rng(1).random((4, 8, 8))
-
-
-# ---- maps
 
 
 def test_overlay_by_hand():
@@ -54,32 +49,3 @@ def test_the_image_is_grey():
     image = np.array([[[255, 255, 255], [255, 0, 0], [0, 100, 200]]], np.uint8)
     expected = [[[255] * 3, [76] * 3, [82] * 3]]  # .587 · 100 + .114 · 200 = 81.5
     assert figures.overlay(image, np.ones((1, 3)), opacity=0).tolist() == expected
-
-
-def test_rows_of_maps():
-    images, maps = IMAGES[:2] // 128 * 128, np.rint(3 * MAPS) / 3  # few colours, which no page has to save
-    stages = {"prep": torch.from_numpy(maps[:2]), "layer1": maps[2:]}
-    ax = figures.plot_maps(images, stages, ["cat", "dog"], "Stages")
-    rows = np.stack([images, *(figures.overlay(images, found) for found in stages.values())], axis=1)
-    same = figures.plot_rows(rows, ["", ""])
-    assert np.array_equal(ax.images[0].get_array(), same.images[0].get_array())
-    assert {text.get_text() for text in ax.findobj(Text)} >= {"image", "prep", "layer1", "cat", "dog", "Stages"}
-    plt.close("all")
-
-
-# ---- lines
-
-
-def test_lines_and_bands_are_where_they_should_be(ax):
-    figures.plot_lines({"map": ([0, 0.5, 1], [1, 0.3, 0], [1, 0.2, 0], [1, 0.4, 0.1]), "other": ([0, 2], [3, 4])}, ax)
-    assert [line.get_xydata().tolist() for line in ax.lines] == [[[0, 1], [0.5, 0.3], [1, 0]], [[0, 3], [2, 4]]]
-    (band,) = ax.collections
-    assert {tuple(corner) for corner in band.get_paths()[0].vertices} >= {(0.5, 0.2), (0.5, 0.4), (1, 0.1)}
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["map", "other"]
-
-
-def test_seven_lines_can_be_told_apart_without_colour_and_none_is_dotted(ax):
-    figures.plot_lines({f"order {k}": ([0, 1], [k, k]) for k in range(7)}, ax)
-    assert len({(line.get_linestyle(), line.get_marker()) for line in ax.lines}) == 7
-    assert len({line.get_color() for line in ax.lines}) == 7
-    assert ":" not in {line.get_linestyle() for line in ax.lines}

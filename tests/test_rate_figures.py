@@ -6,9 +6,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from helpers.figures import SUGGESTED, plot_grid, plot_range_tests
+from helpers.figures import SUGGESTED, plot_range_tests
 from helpers.rates import NAMES, Curve, Sweep, suggest
-from helpers.rates.grid import Rates
 
 
 def curve(scale="exp", steps=100):
@@ -52,24 +51,3 @@ def test_named_tests_have_a_legend_and_seeds_have_not(ax):
     other = plot_range_tests([curve(), curve(steps=3)], "Seeds")
     assert other.get_legend() is None and len({line.get_color() for line in other.lines}) == 1
     plt.close(other.figure)
-
-
-def test_a_grid_has_a_line_per_scale_and_marks_what_is_not_on_it(ax):
-    usual = {(Rates(lr, lr / 100, scale), 0): 0.7 + lr / 10 for lr in (0.1, 0.2) for scale in (1.0, 1 / 8)}
-    found = {
-        **usual,
-        (Rates(0.2, 0.02, 1.0), 0): 0.75,
-        (Rates(0.2, 0.002, 1.0), 1): 0.71,
-        (Rates(0.8, 0.008, 1.0), 0): 0,
-    }
-    plot_grid(found, "DavidNet · CIFAR-10, n = 7 runs", ax)
-    lines = [line for line in ax.get_lines() if len(line.get_xdata()) > 1]
-    assert [list(line.get_xdata()) for line in lines] == [[0.1, 0.2], [0.1, 0.2]]
-    dots = {(*line.get_xdata(), *line.get_ydata()): line for line in ax.get_lines() if len(line.get_xdata()) == 1}
-    assert set(dots) == {(cell.max_lr, accuracy) for (cell, _), accuracy in found.items() if accuracy}
-    hollow = [place for place, dot in dots.items() if dot.get_markerfacecolor() == "none"]
-    assert hollow == [(0.2, 0.75)] and dots[0.2, 0.71].get_markerfacecolor() == lines[0].get_color()
-    assert [(text.get_text(), text.xy) for text in ax.texts] == [("×", (0.8, 0.02))]
-    legend = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert legend == ["logits as they are", "logits × 1/8"] and ax.get_xscale() == "log"
-    assert [text.get_text() for text in ax.get_xticklabels()] == ["0.1", "0.2", "0.8"]

@@ -1,4 +1,4 @@
-"""Curves of a run over its epochs, of range tests and rate grids over the rate. Each function takes and returns axes.
+"""Curves of a run over its epochs, and of range tests over the rate. Each function takes and returns axes.
 
 `about` names the data set and how many runs are shown, such as "CIFAR-10, n = 1 run"; it becomes part of the title.
 """
@@ -9,13 +9,11 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from helpers.figures import style
 from helpers.rates import Curve, smooth, suggest
-from helpers.rates.grid import Accuracies
 from helpers.training.schedules import PlateauState
 
 SPLITS = {  # by their columns in a history: name in a legend and colour
@@ -31,19 +29,6 @@ SUGGESTED = {  # by a suggestion's name: its words, its colour, and its marker t
     "minimum": ("minimum", style.RED, "^"),
     "divergence": ("explodes", style.BLACK, "X"),
 }
-DASHES = ("-", "--", "-.", (0, (6, 1, 1, 1, 1, 1)), "-", "--", "-.")  # dotted lines are kept for chance
-
-
-def plot_lines(lines: Mapping[str, Sequence[Sequence[float]]], ax: Axes | None = None) -> Axes:
-    """Draw a line of each (x, y), or of each (x, y, low, high) with a band; colour, dash and marker tell them apart."""
-    ax = ax or plt.subplots()[1]
-    ax.set_prop_cycle(cycler(color=style.CYCLE) + cycler(linestyle=DASHES) + cycler(marker="osD^vP*"))
-    for name, (x, y, *band) in lines.items():
-        (line,) = ax.plot(x, y, markersize=4, label=name)
-        if band:
-            ax.fill_between(x, *band, color=line.get_color(), alpha=0.15, linewidth=0)
-    ax.legend(fontsize=10)
-    return ax
 
 
 def plot_curves(history: Sequence[Mapping[str, Any]], quantity: str, about: str, ax: Axes | None = None) -> Axes:
@@ -139,35 +124,6 @@ def _mark_suggestions(ax: Axes, curve: Curve) -> Axes:
         height = np.interp(rate, curve.lr, smooth(curve.loss))
         ax.plot(rate, height, marker, color=colour, markersize=9, zorder=3, label=f"{text}: {rate:.2g}")
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=10)
-    return ax
-
-
-def plot_grid(found: Accuracies, title: str, ax: Axes | None = None) -> Axes:
-    """A rate grid: held-out accuracy, as `grid.read` gives it, against the peak rate, one line per logit scale.
-
-    Filled dots are cells whose ends lie at a hundredth of the peak, the line joins those of the first seed. Hollow ones
-    have other ends; a cross at the bottom is a cell that diverged, whose accuracy is 0.
-    """
-    ax = ax or plt.subplots()[1]
-    cells = pd.DataFrame([{**cell._asdict(), "seed": seed, "accuracy": value} for (cell, seed), value in found.items()])
-    cells["usual"] = np.isclose(cells.max_lr, 100 * cells.min_lr)
-    looks = (style.BLUE, "o"), (style.ORANGE, "s")
-    for (scale, ours), (colour, marker) in zip(sorted(cells.groupby("logit_scale"), reverse=True), looks):
-        line = ours[ours.usual & (ours.seed == 0) & (ours.accuracy > 0)].sort_values("max_lr")
-        name = "logits as they are" if scale == 1 else f"logits × 1/{1 / scale:g}"
-        ax.plot(line.max_lr, line.accuracy, marker=marker, color=colour, label=name)
-        for cell in ours.itertuples():
-            if cell.accuracy:
-                fill = colour if cell.usual else "none"
-                ax.plot(cell.max_lr, cell.accuracy, marker, color=colour, markerfacecolor=fill)
-            else:
-                ax.annotate("×", (cell.max_lr, 0.02), xycoords=("data", "axes fraction"), color=colour, ha="center")
-    ticks = sorted(cells.max_lr.unique())
-    ax.set(xscale="log", xlabel="rate of the peak", ylabel="accuracy on held-out images", title=title)
-    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    ax.minorticks_off()
-    ax.yaxis.set_major_formatter(style.percent)
-    ax.legend(fontsize=10)
     return ax
 
 

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -59,15 +59,6 @@ def plot_images(
         ax.annotate(title, (left - 0.5, top - 0.5), **spot, fontsize=TEXT, color=color)
     ax.set_title(heading, pad=0.8 * above)  # in points, of 1.4 pixels
     return ax.figure
-
-
-def plot_maps(images: np.ndarray, maps: Mapping[str, Array], labels: Texts, heading: str = "") -> Axes:
-    """Draw one row for each image (N, H, W, 3) uint8, its label to the left: the image, then its maps over it in grey.
-
-    The maps are (N, H, W) in [0, 1], by the text above their column, such as those of every stage.
-    """
-    columns = [images, *(overlay(images, found) for found in maps.values())]
-    return plot_rows(np.stack(columns, axis=1), labels, ["image", *maps], heading)
 
 
 def overlay(images: np.ndarray, maps: Array, opacity: float = 0.55) -> np.ndarray:

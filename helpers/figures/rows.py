@@ -21,12 +21,9 @@ def plot_intervals(
 ) -> Axes:
     """Rows, the first on top: every value as a dot, their mean as a line and its interval as a bar.
 
-    A row without values shows its interval alone and writes its value beside it; one with neither was not run.
-
-    Args:
-        rows: the interval is `results.mean(values)`, or any object with value, low and high.
-        unit: as `Interval.unit`. Points get a line at zero and, where they are decided, a bar in another colour.
-        baselines: a dashed line each; the row of that name, if there is one, is grey.
+    A row without values shows its interval, any object with value, low and high, alone and writes its value beside it;
+    one with neither was not run. The `unit` is that of an Interval: points get a line at zero and, where they are
+    decided, a bar in another colour. A baseline is a dashed line, and the row of its name, if there is one, grey.
     """
     ax, baselines = ax or plt.subplots()[1], baselines or {}
     for place, (name, (values, found)) in enumerate(rows.items()):
