@@ -13,7 +13,7 @@ def disagreements(root):
     """What does not fit together among the published files of a repository; empty where all does."""
     images, no_store = root / "images", root / "no-runs"
     runs, histories = archive.runs(images, no_store), archive.histories(images, no_store)
-    answers = archive.all_answers(images, no_store)
+    answers = archive.answers(images, no_store)
     found = list(_readme(root))
     rows = {f"cifar10/{run['recipe']}/{run['seed']}": run for run in runs.to_dict("records")}
     for name, run in rows.items():
@@ -54,7 +54,7 @@ def _weights(folder, runs):
     for net, facts in weights.index(folder).items():
         try:
             weights.checked(folder / facts["file"], facts)
-        except weights.WeightsError as error:
+        except RuntimeError as error:
             yield str(error)
         run = runs.get(f"{facts['dataset']}/{facts['recipe']}/{facts['seed']}")
         if run is None:

@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 from filelock import FileLock
 from fixture_runs import full_run
@@ -18,7 +17,7 @@ from helpers import files, recipes
 from helpers.rates import grid as rate_grid
 from helpers.rates.grid import Grid
 from helpers.regenerate.tables import results_table
-from helpers.results import archive, campaign
+from helpers.results import archive, campaign, weights
 
 PLUS, D, ONE = "davidnet-onecycle-plus", "published-d", "davidnet-onecycle"
 NONE = Path("no-runs")  # an empty run store
@@ -84,7 +83,7 @@ def gpu(monkeypatch):
     monkeypatch.setattr(campaign, "side_by_side", lambda paces: 2)
 
     def paces(**seconds):
-        known = {campaign.kind((name, 0)): (pace, 0) for name, pace in seconds.items()}
+        known = {name: (pace, 0) for name, pace in seconds.items()}
         monkeypatch.setattr(campaign, "trials", lambda wanted: known)
 
     return paces
@@ -115,7 +114,8 @@ def test_a_run_that_was_begun_comes_first_on_a_cpu_and_its_curve_is_published(tr
     begun = own_runs / f"cifar10/full/{D}/seed-0"
     begun.mkdir(parents=True)
     shutil.copy(trained / "history.csv", begun)
-    shutil.copy(files.REPO_ROOT / "images/claimed_curves.csv", images)
+    for name in ("claims.csv", "claimed_curves.csv"):
+        shutil.copy(files.REPO_ROOT / "images" / name, images)
     assert states()[D] == "2 of 24 epochs"
     campaign.publish(images)
     runs, histories = archive.runs(images, NONE), archive.histories(images, NONE)
@@ -185,8 +185,7 @@ def test_without_seconds_it_only_shows(trains, own_runs, capsys):
     assert f"{PLUS}, seed 0: waiting" in capsys.readouterr().out and trains == [] and not own_runs.exists()
 
 
-def test_another_folder_holds_what_is_published_and_fits_into_small_files(trains, images, tmp_path, monkeypatch):
-    monkeypatch.setattr(archive, "PART", 30_000)
+def test_another_folder_holds_what_is_published(trains, images, tmp_path, monkeypatch):
     monkeypatch.setattr(campaign, "ORDER", ((D, 0),))
     train(images)
     before = {path: path.read_bytes() for path in images.rglob("*.*")}
@@ -195,21 +194,7 @@ def test_another_folder_holds_what_is_published_and_fits_into_small_files(trains
     assert campaign.main(["60", "--out", str(out)]) == 0
     assert published(out) == [(PLUS, 0), (D, 0)]
     assert {path: path.read_bytes() for path in images.rglob("*.*")} == before
-    parts = sorted(out.rglob("weights/davidnet*"))
-    assert [path.name for path in parts] == [f"davidnet.safetensors.{number}" for number in range(len(parts))]
-    assert len(parts) > 1 and max(path.stat().st_size for path in parts) <= 30_000
-    facts = json.loads((out / "weights/weights.json").read_text())["davidnet"]
-    assert sum(path.stat().st_size for path in parts) == facts["bytes"] and facts["recipe"] == PLUS
-
-
-def test_weights_in_parts_are_the_weights(images, tmp_path, monkeypatch):
-    content = np.random.default_rng(0).bytes(3 * archive.PART - 1)
-    monkeypatch.setattr(archive, "data", lambda *_: {images / "weights/net.safetensors": content, images / "a": b"x"})
-    archive.publish(tmp_path / "out")
-    parts = [tmp_path / f"out/weights/net.safetensors.{number}" for number in range(3)]
-    assert b"".join(path.read_bytes() for path in parts) == content and (tmp_path / "out/a").read_bytes() == b"x"
-    archive.publish(images)
-    assert (images / "weights/net.safetensors").read_bytes() == content
+    assert weights.published("davidnet", out / "weights")[1]["recipe"] == PLUS
 
 
 def test_the_whole_list_is_known_and_no_row_is_of_another_recipe():
@@ -231,12 +216,11 @@ def test_a_trial_trains_goes_on_from_its_checkpoint_and_times(tiny, monkeypatch)
     assert seconds > 0 and memory == 0
 
 
-def test_runs_of_one_kind_need_one_trial(monkeypatch):
+def test_runs_of_one_recipe_need_one_trial(monkeypatch):
     asked = []
     says = [sys.executable, "-c", "print('downloading'); print('[1.5, 7]')"]
     monkeypatch.setattr(campaign, "command", lambda mode, name: asked.append(name) or says)
-    kinds = [campaign.kind((name, 0)) for name in (ONE, PLUS)]
-    assert campaign.trials([(ONE, 0), (f"{ONE}+max_lr=0.2", 1), (PLUS, 2)]) == dict.fromkeys(kinds, (1.5, 7))
+    assert campaign.trials([(ONE, 0), (f"{ONE}+max_lr=0.2", 1), (PLUS, 2)]) == dict.fromkeys((ONE, PLUS), (1.5, 7))
     assert sorted(asked) == [ONE, PLUS]
 
 

@@ -1,4 +1,7 @@
-"""Predictions → class-wise accuracy, confusions, ranked mistakes, luck; checked by hand, by scipy and by pandas."""
+"""Predictions → class-wise accuracy, confusions, ranked mistakes; checked by hand, by scipy and by pandas."""
+
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,7 +17,7 @@ from helpers.training import store
 # six images of three classes, worked by hand below: truth 0 0 1 1 2 2, answers 0 1 1 1 0 2
 LOGITS = np.array([[3, 0, 0], [0, 2, 0], [0, 5, 0], [0, 1, 0], [4, 0, 0], [0, 0, 1]], dtype=np.float32)
 LABELS = np.array([0, 0, 1, 1, 2, 2])
-SIX = predictions.of_logits(LOGITS, LABELS)
+SIX = store.of_logits(LOGITS, LABELS)
 
 
 @st.composite
@@ -34,30 +37,34 @@ def test_predictions_by_hand():
 
 
 def test_large_logits_do_not_overflow():
-    found = predictions.of_logits(np.array([[1000.0, 999.0], [-1000.0, -1001.0]]), np.array([0, 1]))
+    found = store.of_logits(np.array([[1000.0, 999.0], [-1000.0, -1001.0]]), np.array([0, 1]))
     assert found.probabilities == pytest.approx(special.softmax([[1.0, 0.0], [1.0, 0.0]], axis=1))
 
 
 @given(drawn())
-def test_what_a_run_keeps_are_its_predictions_rounded(made):
+def test_what_a_run_keeps_are_its_answers_rounded(made):
     logits, labels, _ = made
-    kept, found = store.of_logits(logits, labels), predictions.of_logits(logits, labels)
+    found = store.of_logits(logits, labels)
+    with tempfile.TemporaryDirectory() as folder:
+        run = store.Run(Path(folder))
+        run.finish({}, found, found.predicted[None].astype(np.uint8))
+        kept = run.answers()
     assert (kept.predicted.dtype, kept.confidence.dtype, kept.labels.dtype) == (np.uint8, np.float16, np.uint8)
     np.testing.assert_array_equal(kept.predicted, found.predicted)
     np.testing.assert_allclose(kept.confidence, found.confidence, rtol=1e-3)
-    assert kept.accuracy == found.accuracy
+    assert kept.accuracy == found.accuracy and kept.probabilities is None
 
 
 @pytest.mark.parametrize("logits, labels", [(np.zeros(3), np.zeros(3)), (LOGITS, [0, 1]), (np.zeros((1, 257)), [0])])
 def test_what_does_not_fit_is_refused(logits, labels):
     with pytest.raises(ValueError, match=r"need finite logits \(N, K <= 256\) and labels \(N,\), got"):
-        predictions.of_logits(logits, labels)
+        store.of_logits(logits, labels)
 
 
 @pytest.mark.parametrize("broken", [float("nan"), float("inf")])
 def test_a_broken_net_has_no_answers(broken):
     with pytest.raises(ValueError, match="need finite logits"):
-        predictions.of_logits(np.array([[0.0, 1.0], [broken, 0.0]]), np.zeros(2, int))
+        store.of_logits(np.array([[0.0, 1.0], [broken, 0.0]]), np.zeros(2, int))
 
 
 def test_packed_arrays_come_back_and_do_not_know_the_time(monkeypatch, tmp_path):
@@ -81,12 +88,13 @@ def test_confusion_by_hand():
 @given(drawn())
 def test_confusion_agrees_with_pandas_also_of_what_a_run_keeps(made):
     logits, labels, classes = made
-    found = predictions.of_logits(logits, labels)
+    found = store.of_logits(logits, labels)
     every = range(classes)
     expected = pd.crosstab(labels, found.predicted).reindex(index=every, columns=every, fill_value=0)
     matrix = predictions.confusion(found, classes)
     np.testing.assert_array_equal(matrix, expected.to_numpy())
-    np.testing.assert_array_equal(matrix, predictions.confusion(store.of_logits(logits, labels), classes))
+    small = store.Answers(found.predicted.astype(np.uint8), found.confidence, found.labels.astype(np.uint8))
+    np.testing.assert_array_equal(matrix, predictions.confusion(small, classes))
 
 
 def test_class_accuracy_is_per_true_class_and_the_best_is_first():
@@ -104,7 +112,7 @@ def test_confused_pairs_count_both_directions_and_lead_with_the_larger():
 @given(drawn())
 def test_confused_pairs_hold_every_error_once(made):
     logits, labels, classes = made
-    found = predictions.of_logits(logits, labels)
+    found = store.of_logits(logits, labels)
     pairs = predictions.confused_pairs(predictions.confusion(found, classes), range(classes))
     assert pairs["together"].sum() == (~found.right).sum() and pairs["together"].is_monotonic_decreasing
     assert (pairs["first called second"] >= pairs["second called first"]).all()
@@ -113,55 +121,12 @@ def test_confused_pairs_hold_every_error_once(made):
 def test_ranked_mistakes_by_hand():
     assert predictions.ranked_mistakes(SIX).tolist() == [4, 1]
     assert predictions.ranked_mistakes(SIX, 1).tolist() == [4]
-    assert len(predictions.ranked_mistakes(predictions.of_logits(np.eye(3), np.arange(3)))) == 0
+    assert len(predictions.ranked_mistakes(store.of_logits(np.eye(3), np.arange(3)))) == 0
 
 
 @given(drawn())
 def test_ranked_mistakes_are_all_wrong_and_in_order(made):
-    found = predictions.of_logits(*made[:2])
+    found = store.of_logits(*made[:2])
     places = predictions.ranked_mistakes(found)
     assert sorted(places) == np.flatnonzero(~found.right).tolist()
     assert (np.diff(found.confidence[places]) <= 0).all()
-
-
-def test_luck_by_hand():
-    """Two images: each half is one of them. Epoch 1 knows the first, epoch 2 the second, epoch 3 neither."""
-    claimed, kept = predictions.luck_of_best_epoch(np.array([[1, 0], [0, 1], [0, 0]], bool), draws=20)
-    assert (claimed == 1).all() and (kept == 0).all()  # the best epoch of one image is wrong on the other
-
-
-def test_a_best_epoch_that_is_better_everywhere_is_no_luck():
-    right = np.zeros((3, 10), bool)
-    right[1] = True
-    claimed, kept = predictions.luck_of_best_epoch(right, draws=5)
-    assert (claimed == 1).all() and (kept == 1).all()
-
-
-def test_one_epoch_leaves_no_choice():
-    claimed, kept = predictions.luck_of_best_epoch(np.random.default_rng(0).random((1, 101)) < 0.7, draws=200)
-    assert (claimed == 0).all() and (kept == 0).all()
-
-
-@pytest.mark.parametrize("epochs, count, right", [(20, 1000, 0.8), (50, 400, 0.5)])
-def test_luck_of_equally_good_epochs_is_that_of_the_largest_of_so_many_draws(epochs, count, right):
-    """Independent epochs of one true accuracy: nothing is gained, and the choice adds the mean of the largest."""
-    rng = np.random.default_rng(0)
-    runs = [predictions.luck_of_best_epoch(rng.random((epochs, count)) < right, draws=20, seed=k) for k in range(60)]
-    claimed, kept = np.mean(runs, axis=2).T
-    deviation = np.sqrt(right * (1 - right) / (count // 2))
-    largest = deviation * rng.normal(size=(20_000, epochs)).max(1).mean()
-    assert (claimed - kept).mean() == pytest.approx(largest, rel=0.12)
-    assert abs(kept.mean()) < 4 * kept.std() / np.sqrt(len(kept))
-
-
-@given(st.integers(1, 6), st.integers(2, 40), st.integers(0, 2**32 - 1))
-def test_luck_agrees_with_a_plain_loop(epochs, count, seed):
-    right = np.random.default_rng(seed).random((epochs, count)) < 0.6
-    claimed, kept = predictions.luck_of_best_epoch(right, draws=4, seed=seed)
-    order = np.tile(np.repeat([True, False], [count // 2, count - count // 2]), (4, 1)).astype(np.float32)
-    halves = np.random.default_rng(seed).permuted(order, axis=1).astype(bool)
-    for k, half in enumerate(halves):
-        here, there = right[:, half].mean(1), right[:, ~half].mean(1)
-        best = int(np.argmax(right[:, half].sum(1)))
-        assert claimed[k] == pytest.approx(here[best] - here[-1]) and claimed[k] >= 0
-        assert kept[k] == pytest.approx(there[best] - there[-1])

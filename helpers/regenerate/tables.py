@@ -36,7 +36,7 @@ def results_table(runs: pd.DataFrame, histories: Histories) -> str:
 
 def _line(name: str, runs: Sequence[Row], history: Sequence[Row]) -> dict[str, str]:
     facts = runs[0] if runs else vars(recipes.RECIPES[name]) | {"decides_on": recipes.RECIPES[name].decides_on or ""}
-    claim, decides = results.CLAIMS.get(name), facts["decides_on"]
+    claim, decides = results.claims().get(name), facts["decides_on"]
     note = f" ({claim.note})" if claim and claim.note else ""
     return {
         "Recipe": f"`{name}`",

@@ -2,7 +2,7 @@
 
 from helpers.results import weights
 from helpers.results.ablations import ablations
-from helpers.results.archive import CLAIMS, answers, claimed_curves, histories, place, runs
+from helpers.results.archive import answers, claimed_curves, claims, histories, place, runs
 from helpers.results.intervals import Interval, difference, mcnemar, mean, power, runs_needed, share, share_difference
-from helpers.results.predictions import accuracy, class_accuracy, confused_pairs, confusion, luck_of_best_epoch
-from helpers.results.predictions import of_logits, ranked_mistakes
+from helpers.results.predictions import accuracy, class_accuracy, confused_pairs, confusion, ranked_mistakes
+from helpers.training import of_logits

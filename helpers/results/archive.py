@@ -15,7 +15,6 @@ from helpers.results import weights
 from helpers.training import Answers, Run, packed
 
 IMAGES = files.REPO_ROOT / "images"
-PART = 15_000_000  # bytes of a file outside images/, which is carried from machine to machine
 KEY = ["dataset", "profile", "recipe", "seed"]
 CELL = "+holdout="  # in the name of a run that holds images out to decide something: a cell of a rate grid
 GRID = (  # columns of rate_grid.csv
@@ -33,7 +32,7 @@ class Claim(NamedTuple):
     source: str  # owner/repository, and its session
     best: float | None  # test accuracy in [0, 1] of its best epoch, chosen on the test set; None where it is not known
     last: float | None  # of its last epoch
-    note: str = ""  # how its net, its schedule or its measurement differs from what they are taken for, if it does
+    note: str  # how its net, its schedule or its measurement differs from what they are taken for, if it does
 
     def __str__(self) -> str:
         """ "best 91.86 %, last 91.61 %"."""
@@ -41,19 +40,10 @@ class Claim(NamedTuple):
         return ", ".join(f"{name} {100 * value:.2f} %" for name, value in known.items() if value is not None)
 
 
-TWICE = "its net adds the skip twice"
-ONE_BATCH = f"{TWICE}; its plateau saw one training batch of 80 images"
-FIXED_CUTS = f"{TWICE}; its plateau cut at fixed epochs, whatever the loss did"
-UNUSED = "a convolution of each residual block is unused; rates read off its figure"
-CLAIMS = {
-    "published-a": Claim("rishabh-bhardwaj-64rr/EVA5, S10", 0.9165, None, ONE_BATCH),
-    "published-b1": Claim("firekind/athena, experiment 1", 0.9186, 0.9161, TWICE),
-    "published-b2": Claim("firekind/athena, experiment 2", 0.9213, 0.9196, TWICE),
-    "published-c": Claim("rohansh-tty/EVA4, S10", 0.8891, 0.8891, FIXED_CUTS),
-    "published-d": Claim("abksyed/EVA4, S11", 0.892, None, UNUSED),
-    "published-e-step": Claim("vedapragna/EVA_from_S9, S9", 0.8770, 0.8751),
-    "published-e-plateau": Claim("vedapragna/EVA_from_S9, S10", None, 0.8851, "its code had other settings"),
-}
+def claims() -> dict[str, Claim]:
+    """What the published projects reported, by the recipe that trains as they did."""
+    table = pd.read_csv(IMAGES / "claims.csv", index_col="recipe").fillna({"note": ""}).astype(object)
+    return {row.Index: Claim(*row[1:]) for row in table.where(table.notna(), None).itertuples()}
 
 
 def claimed_curves() -> dict[str, list[float]]:
@@ -85,13 +75,8 @@ def histories(images: Path | None = None, root: Path | None = None) -> dict[tupl
     return {run: rows.drop(columns=KEY).to_dict("records") for run, rows in curves.groupby(["recipe", "seed"])}
 
 
-def answers(run: Any, images: Path | None = None, root: Path | None = None) -> Answers | None:
-    """What a run, a row of `runs`, said about every test image; None where that was not kept."""
-    return all_answers(images, root).get(f"cifar10/{run.recipe}/{run.seed}")
-
-
-def all_answers(images: Path | None = None, root: Path | None = None) -> dict[str, Answers]:
-    """The answers of all full runs, by "cifar10/RECIPE/SEED", as the arrays of predictions.npz are named."""
+def answers(images: Path | None = None, root: Path | None = None) -> dict[str, Answers]:
+    """What full runs said about every test image, where that was kept, by "cifar10/RECIPE/SEED"."""
     path = (images or IMAGES) / "predictions.npz"
     arrays = dict(np.load(path)) if path.is_file() else {}
     names = {name.rpartition("/")[0] for name in arrays} - {"cifar10"}
@@ -167,16 +152,13 @@ def data(images: Path, root: Path | None = None) -> dict[Path, bytes]:
     for name, table in tables(images, root).items():
         if len(table):
             found[images / name] = table.to_csv(index=False, lineterminator="\n").encode()
-    if said := all_answers(images, root):
+    if said := answers(images, root):
         arrays = {f"{name}/{kind}": getattr(one, kind) for name, one in said.items() for kind in KINDS}
         found[images / "predictions.npz"] = packed(arrays | {"cifar10/labels": next(iter(said.values())).labels})
     return {path: new for path, new in found.items() if not path.exists() or path.read_bytes() != new}
 
 
 def publish(folder: Path = IMAGES, root: Path | None = None) -> None:
-    """Write what the run store changes into images/; or elsewhere, long files as parts NAME.0, NAME.1, …"""
+    """Write the files of images/ that the run store changes there, or into another folder."""
     for path, content in data(IMAGES, root).items():
-        target, size = folder / path.relative_to(IMAGES), PART if folder != IMAGES else len(content)
-        for number, begin in enumerate(range(0, len(content), size)):
-            part = f".{number}" if len(content) > size else ""
-            files.write_atomic(target.with_name(target.name + part), content[begin : begin + size])
+        files.write_atomic(folder / path.relative_to(IMAGES), content)

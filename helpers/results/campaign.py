@@ -18,7 +18,6 @@ import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -45,16 +44,16 @@ Pace = tuple[float, int]  # seconds of an epoch, its tests included, and bytes o
 
 def states() -> dict[Key, str]:
     """All runs in order, cells of rate grids as far as they can be told: "done", "3 of 24 epochs" or "waiting"."""
-    tables = [archive.read(name) for name in ("results.csv", "rate_grid.csv")]
-    done = {run for table in tables for run in zip(table["recipe"], table["seed"])}
-    cells, undecided = [], []
+    results, cells = archive.read("results.csv"), archive.read("rate_grid.csv")
+    done = {*zip(results["recipe"], results["seed"]), *zip(cells["recipe"], cells["seed"])}
+    runs, undecided = [], []
     for grid in rate_grid.GRIDS:
-        found = rate_grid.read(grid, tables[1])
-        cells += [(rate_grid.recipe_of(grid, rates).name, seed) for rates, seed in rate_grid.cells(grid, found)]
+        found = rate_grid.read(grid, cells)
+        runs += [(rate_grid.recipe_of(grid, rates).name, seed) for rates, seed in rate_grid.cells(grid, found)]
         if rate_grid.chosen(grid, found) != rate_grid.rates_of(recipes.get(grid.recipe).to_dict()):
             undecided.append(grid.recipe)
     told = {}
-    for run in (*cells, *ORDER):
+    for run in (*runs, *ORDER):
         epochs = epochs_done(run)
         waiting = f"{epochs} of {recipes.get(run[0]).epochs} epochs" if epochs else "waiting"
         told[run] = DONE if run in done else NO_RATES if run[0] in undecided else waiting
@@ -75,12 +74,6 @@ def in_turn(on_gpu: bool) -> list[Key]:
 # ---- how long a run takes on a GPU ----
 
 
-def kind(run: Key) -> tuple[Any, ...]:
-    """What decides a run's pace: net, loader and optimizer; runs of one kind need one trial."""
-    recipe = recipes.get(run[0])
-    return recipe.net, recipe.batch_size, recipe.transforms, recipe.ema_epochs > 0
-
-
 def trial(name: str) -> Pace:
     """Train a recipe for two epochs on a tenth of the images, and resume it from its checkpoint; failures raise."""
     few = data.load("cifar10").subset(5_000, 1_000)
@@ -95,24 +88,27 @@ def trial(name: str) -> Pace:
 
 def tried(name: str) -> Pace | None:
     """What a trial in a process of its own finds; None where it fails, which is said."""
-    asked = {"capture_output": True, "text": True, "timeout": TRIAL_SECONDS}
     try:
-        ended = subprocess.run(command("--trial", name), **asked)
-        lines = ["", *(ended.stderr if ended.returncode else ended.stdout).strip().splitlines()]
-        if ended.returncode == 0:
-            return tuple(json.loads(lines[-1]))
+        asked = {"capture_output": True, "text": True, "timeout": TRIAL_SECONDS, "check": True}
+        return tuple(json.loads(subprocess.run(command("--trial", name), **asked).stdout.splitlines()[-1]))
     except subprocess.TimeoutExpired:
-        lines = [f"no answer within {TRIAL_SECONDS} s"]
-    print(f"{name}: left out, its trial failed: {lines[-1]}", flush=True)
+        why = f"no answer within {TRIAL_SECONDS} s"
+    except subprocess.CalledProcessError as error:
+        why = error.stderr.strip().rpartition("\n")[2]
+    print(f"{name}: left out, its trial failed: {why}", flush=True)
     return None
 
 
-def trials(runs: Iterable[Key]) -> dict[tuple[Any, ...], Pace]:
-    """The pace of every kind among some runs, tried side by side; those that fail are left out."""
-    first = {kind(run): run[0].partition("+")[0] for run in runs}
-    with ThreadPoolExecutor(max(1, len(first))) as pool:
-        found = zip(first, pool.map(tried, first.values()))
-    return {key: pace for key, pace in found if pace}
+def trials(runs: Iterable[Key]) -> dict[str, Pace]:
+    """The pace of every recipe among some runs, tried side by side; those that fail are left out."""
+    names = dict.fromkeys(map(base, runs))
+    with ThreadPoolExecutor(len(recipes.RECIPES)) as pool:
+        return {name: pace for name, pace in zip(names, pool.map(tried, names)) if pace}
+
+
+def base(run: Key) -> str:
+    """The recipe whose pace a run has: what a cell of a grid changes takes no time."""
+    return run[0].partition("+")[0]
 
 
 def side_by_side(paces: Iterable[Pace]) -> int:
@@ -137,7 +133,7 @@ def train(end: float, out: Path) -> None:
     try:
         while True:
             for run in in_turn(on_gpu):
-                seconds, _ = paces.get(kind(run), (math.inf, 0))
+                seconds, _ = paces.get(base(run), (math.inf, 0))
                 left = recipes.get(run[0]).epochs - epochs_done(run)
                 in_time = time.monotonic() + START_SECONDS + left * seconds * at_a_time < end or not on_gpu
                 if in_time and len(under_way) < at_a_time and run not in under_way and run not in failed:
@@ -178,14 +174,14 @@ def command(mode: str, *arguments: str) -> list[str]:
 
 def succeeded(run: Key, status: int) -> bool:
     """Say how a run ended. A cell that diverged is a result, too: its rates are too high, as diverged.json tells."""
-    (name, seed), recipe = run, recipes.get(run[0]).to_dict()
+    name, seed = run
     diverged = status == command_line.DIVERGED and archive.CELL in name
     print(f"{name}, seed {seed}: {'diverged' if diverged else f'failed with exit status {status}' if status else DONE}")
     if diverged:
-        made_by = {"device": devices.compute().describe(), **store.provenance()}
-        record = {"dataset": "cifar10", "profile": "full", "seed": seed, "recipe": recipe, **made_by}
-        folder = training.run_directory("cifar10", "full", *run).path
-        files.write_atomic(folder / "diverged.json", json.dumps(record, indent=2) + "\n")
+        record = {"dataset": "cifar10", "profile": "full", "seed": seed, "recipe": recipes.get(name).to_dict()}
+        record |= {"device": devices.compute().describe(), **store.provenance()}
+        path = training.run_directory("cifar10", "full", name, seed).path / "diverged.json"
+        files.write_atomic(path, json.dumps(record, indent=2) + "\n")
     return diverged or status == 0
 
 

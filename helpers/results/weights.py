@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 import torch
@@ -14,6 +14,7 @@ from torch import nn
 from helpers import files, models, training
 
 FOLDER = files.REPO_ROOT / "images" / "weights"
+Facts = dict[str, Any]  # of a net: net, width, num_classes; of its run: recipe, seed, test_accuracy, …; file, checksum
 # Which run of a net is published is decided by design and not by its test accuracy: the first of these recipes that
 # has been run in full on CIFAR-10, as it stands rather than with changes, and of its runs that with the lowest seed.
 CHOICE = {
@@ -22,40 +23,32 @@ CHOICE = {
 }
 
 
-class WeightsError(RuntimeError):
-    """Published weights are missing or damaged; the message says what to do."""
-
-
-class Published(NamedTuple):
-    """A trained net that came with the repository."""
-
-    model: nn.Module  # in eval mode, on the CPU; a softmax of its logits is its confidence
-    facts: dict[str, Any]  # net, width, num_classes; of its run, such as recipe, seed, test_accuracy; file and checksum
-
-
-def index(folder: Path = FOLDER) -> dict[str, dict[str, Any]]:
+def index(folder: Path = FOLDER) -> dict[str, Facts]:
     """Facts of all published weights, by net; none where nothing is published."""
     path = folder / "weights.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
-def published(net: str, folder: Path = FOLDER) -> Published | None:
-    """The published weights of "davidnet" or "resnet18", checked; None where there are none."""
+def published(net: str, folder: Path = FOLDER) -> tuple[nn.Module, Facts] | None:
+    """The published "davidnet" or "resnet18", checked, and its facts; None where there is none.
+
+    The net is in eval mode, on the CPU; a softmax of its logits is its confidence.
+    """
     facts = index(folder).get(net)
     if facts is None:
         return None
     with torch.random.fork_rng(devices=[]):  # the first weights are drawn in vain, but the caller's generator is kept
         model = models.build(net, facts["num_classes"], facts["width"])
     model.load_state_dict(load(checked(folder / facts["file"], facts)))  # which widens 16 bits to 32
-    return Published(model.eval(), facts)
+    return model.eval(), facts
 
 
-def checked(path: Path, facts: Mapping[str, Any]) -> bytes:
-    """The content of a file of weights, whole and as its facts describe it; else a WeightsError."""
+def checked(path: Path, facts: Facts) -> bytes:
+    """The content of a file of weights, whole and as its facts describe it."""
     content = path.read_bytes() if path.is_file() else b""
     if hashlib.sha256(content).hexdigest() != facts["sha256"]:
         command = f"git -C {path.parent} checkout -- {path.name}"
-        raise WeightsError(f"{path.name} is missing or damaged: its checksum is wrong; fetch it again with: {command}")
+        raise RuntimeError(f"{path.name} is missing or damaged: its checksum is wrong; fetch it again with: {command}")
     return content
 
 
@@ -73,17 +66,15 @@ def to_publish(runs: pd.DataFrame, folder: Path = FOLDER, root: Path | None = No
     for net, chosen in choose(runs).items():
         run = training.run_directory("cifar10", "full", *chosen, root)
         if run.record() and (checkpoint := run.checkpoint()):
-            content, facts = pack(run.record(), checkpoint)
-            sums = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-            entries[net] = {**facts, "file": f"{net}.safetensors", **sums}
-            written[folder / f"{net}.safetensors"] = content
+            content, entries[net] = pack(run.record(), checkpoint)
+            written[folder / entries[net]["file"]] = content
     if written:
         written[folder / "weights.json"] = (json.dumps(dict(sorted(entries.items())), indent=1) + "\n").encode()
     return written
 
 
-def pack(record: Mapping[str, Any], checkpoint: Mapping[str, Any]) -> tuple[bytes, dict[str, Any]]:
-    """A finished run's judged weights, the logit scale folded into the head, as a safetensors file, and their facts.
+def pack(record: Mapping[str, Any], checkpoint: Mapping[str, Any]) -> tuple[bytes, Facts]:
+    """A finished run's judged weights, the logit scale folded into the head, as a safetensors file, and its facts.
 
     Matrices have 16 bits and vectors 32, since variances of BatchNorm may be tiny. Equal weights give equal bytes.
     """
@@ -95,4 +86,6 @@ def pack(record: Mapping[str, Any], checkpoint: Mapping[str, Any]) -> tuple[byte
     facts = {"net": recipe["net"], "width": recipe["width"], "num_classes": len(tensors["head.bias"])}
     known = ("dataset", "profile", "seed", "weights", "test_accuracy", "commit", "date")
     facts |= {"recipe": recipe["name"], **{name: record[name] for name in known}}
-    return save(tensors, {"facts": json.dumps(facts)}), facts  # one key: their order is not kept
+    content = save(tensors, {"facts": json.dumps(facts)})  # one key: their order is not kept
+    sums = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    return content, {**facts, "file": f"{recipe['net']}.safetensors", **sums}

@@ -33,11 +33,12 @@ class RunError(RuntimeError):
 
 @dataclass(frozen=True)
 class Answers:
-    """What a net said about every image of a split, small enough to be published: three bytes an image, and a label."""
+    """What a net said about every image of a split; on disk three bytes an image, and a label."""
 
-    predicted: np.ndarray  # (N,) uint8, the most probable class
-    confidence: np.ndarray  # (N,) float16, its probability, in [0, 1]
-    labels: np.ndarray  # (N,) uint8, the true classes
+    predicted: np.ndarray  # (N,) the most probable class; on disk uint8, as are the labels
+    confidence: np.ndarray  # (N,) its probability, in [0, 1]; on disk float16
+    labels: np.ndarray  # (N,) the true classes
+    probabilities: np.ndarray | None = None  # (N, K) float64 of all classes, rows sum to 1; not on disk
 
     @property
     def right(self) -> np.ndarray:
@@ -51,13 +52,13 @@ class Answers:
 
 
 def of_logits(logits: np.ndarray, labels: np.ndarray) -> Answers:
-    """The answers that logits (N, K), K <= 256, give for labels (N,); chosen before anything is rounded."""
+    """The answers that logits (N, K), K <= 256, give for labels (N,); nothing is rounded."""
     logits, labels = np.asarray(logits, dtype=np.float64), np.asarray(labels)
     matching = logits.ndim == 2 and logits.shape[1] <= 256 and labels.shape == logits.shape[:1]
     if not matching or not np.isfinite(logits).all():
         raise ValueError(f"need finite logits (N, K <= 256) and labels (N,), got {logits.shape} and {labels.shape}")
-    confidence = softmax(logits, axis=1).max(1).astype(np.float16)
-    return Answers(logits.argmax(1).astype(np.uint8), confidence, labels.astype(np.uint8))
+    probabilities = softmax(logits, axis=1)
+    return Answers(logits.argmax(1), probabilities.max(1), labels.astype(int), probabilities)
 
 
 def packed(arrays: Mapping[str, np.ndarray]) -> bytes:
@@ -152,7 +153,8 @@ class Run:
 
     def finish(self, record: Mapping[str, Any], answers: Answers, predicted: np.ndarray) -> None:
         """Write the answers, those of every epoch (epochs, N) uint8 included, then the record: the run is over."""
-        arrays = {"predicted": predicted, "confidence": answers.confidence, "labels": answers.labels}
+        confidence, labels = answers.confidence.astype(np.float16), answers.labels.astype(np.uint8)
+        arrays = {"predicted": predicted, "confidence": confidence, "labels": labels}
         write_atomic(self.path / "answers.npz", packed(arrays))
         write_atomic(self.path / "record.json", json.dumps(record, indent=2) + "\n")
 
