@@ -99,16 +99,10 @@ def keep_memory() -> None:
         ctypes.CDLL(None).mallopt(TRIM_THRESHOLD, 2**31 - 1)
 
 
-@contextlib.contextmanager
-def repeatable() -> Iterator[None]:
+def repeatable() -> contextlib.AbstractContextManager:
     """Equal inputs give equal results inside the block: cuDNN is deterministic, and set back even on error."""
-    cudnn = torch.backends.cudnn
-    before = cudnn.deterministic, cudnn.benchmark
-    cudnn.deterministic, cudnn.benchmark = True, False  # a benchmark may choose otherwise the next time
-    try:
-        yield
-    finally:
-        cudnn.deterministic, cudnn.benchmark = before
+    # a benchmark may choose otherwise the next time
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
 
 
 @contextlib.contextmanager
@@ -163,16 +157,10 @@ def _cpu_name() -> str:
 def cores() -> int:
     """CPU cores this process may use; a container or a job scheduler may allow fewer than the machine has."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(allowed, _quota() or allowed)
-
-
-def _quota() -> int | None:
-    """CPU time that the container grants, in cores, rounded up; None without a limit."""
-    try:
-        quota, period = QUOTA.read_text().split()
-        return max(1, -(-int(quota) // int(period)))
-    except (OSError, ValueError):  # no container, or "max"
-        return None
+    with contextlib.suppress(OSError, ValueError):  # no container, or one without a limit: "max"
+        quota, period = map(int, QUOTA.read_text().split())
+        allowed = min(allowed, -(-quota // period))  # rounded up
+    return allowed
 
 
 def in_turns(works: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
