@@ -387,7 +387,7 @@ def test_a_runs_folder_that_cannot_be_written_is_named(small_recipe, tiny, tmp_p
     [
         (["nothing"], "unknown recipe 'nothing'; there are: davidnet-onecycle"),
         (["davidnet-onecycle", "--set", "lr=1"], "unknown field 'lr'; overrides may set"),
-        (["davidnet-onecycle", "--set", "epochs"], "--set takes FIELD=VALUE, not 'epochs'"),
+        (["davidnet-onecycle", "--set", "epochs"], "epochs must be a whole number of at least 1, not ''"),
         (["davidnet-onecycle", "--seed", "-1"], "seed must be a whole number of at least 0, not -1"),
         (["davidnet-onecycle", "--set", "epochs=many"], "epochs must be a whole number of at least 1, not 'many'"),
         (["davidnet-onecycle", "--profile", "slow"], "unknown profile 'slow'; allowed: auto, smoke, quick, full"),
@@ -422,9 +422,10 @@ def test_real_cifar10_is_learned(cifar10, tmp_path):
 
 
 def test_settings_are_read_as_python_or_json_or_text():
-    asked = ["nesterov=False", "max_lr=.3", "decay_norm_and_bias=true", "net=resnet18", "transforms=[]", "claim=null"]
-    values = {"nesterov": False, "max_lr": 0.3, "decay_norm_and_bias": True, "net": "resnet18"}
-    assert command_line.overrides_from(asked) == {**values, "transforms": [], "claim": None}
+    asked = ["nesterov=False", "max_lr=.3", "decay_norm_and_bias=true", "net=resnet18", "transforms=[]"]
+    values = {"nesterov": False, "max_lr": 0.3, "decay_norm_and_bias": True, "net": "resnet18", "transforms": []}
+    recipe = recipes.get("+".join(["davidnet-onecycle", *asked])).to_dict()
+    assert {name: recipe[name] for name in values} == values
 
 
 @pytest.mark.parametrize("seed", [0.5, True, "1", -1])
