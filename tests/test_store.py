@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from helpers.training import Answers, Run, RunError, store
 
-values = st.one_of(st.none(), st.integers(-(10**6), 10**6), st.floats(allow_nan=False))
+values = st.one_of(st.none(), st.integers(-(10**6), 10**6), st.floats(allow_nan=False, allow_infinity=False))
 
 
 def saved(*rows, **more):

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from scipy.special import softmax
 
-from helpers.files import REPO_ROOT, exclusive, replacing, runs_root, write_atomic
+from helpers.files import REPO_ROOT, exclusive, literal, replacing, runs_root, write_atomic
 
 Row = dict[str, Any]
 
@@ -120,20 +120,17 @@ class Run:
 
     def answers(self) -> Answers | None:
         """What the judged weights said in the end about every test image."""
-        stored = self._arrays()
-        return stored and Answers(stored["predicted"][-1], stored["confidence"], stored["labels"])
+        kept = self._arrays()
+        return kept and Answers(kept["predicted"][-1], kept["confidence"], kept["labels"])
 
     def right_by_epoch(self) -> np.ndarray | None:
         """Which test images the judged weights got right after each epoch, (epochs, N) bool."""
-        stored = self._arrays()
-        return None if stored is None else stored["predicted"] == stored["labels"]
+        kept = self._arrays()
+        return kept and kept["predicted"] == kept["labels"]
 
     def _arrays(self) -> dict[str, np.ndarray] | None:
         path = self.path / "answers.npz"
-        if not path.exists():
-            return None
-        with np.load(path) as stored:
-            return dict(stored)
+        return dict(np.load(path)) if path.exists() else None
 
     def keep(self, saved: Mapping[str, Any], configuration: Mapping[str, Any]) -> None:
         """Write the state after an epoch, then what follows from it; a kill between the two is mended by `follow`."""
@@ -207,10 +204,4 @@ def _read_table(path: Path) -> list[Row] | None:
     if not path.exists():
         return None
     with open(path, newline="", encoding="utf-8") as file:
-        return [{key: _number(text) for key, text in row.items()} for row in csv.DictReader(file)]
-
-
-def _number(text: str) -> int | float | None:
-    if text == "":
-        return None
-    return int(text) if text.lstrip("-").isdigit() else float(text)
+        return [{key: literal(text or "None") for key, text in row.items()} for row in csv.DictReader(file)]
