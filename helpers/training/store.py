@@ -87,11 +87,11 @@ class Run:
 
     def history(self) -> list[Row] | None:
         """One row per epoch; whole numbers as int, others as float, an absent measurement as None."""
-        return _read_table(self.path / "history.csv")
-
-    def steps(self) -> list[Row] | None:
-        """One row per optimizer step: step, lr, momentum."""
-        return _read_table(self.path / "steps.csv")
+        path = self.path / "history.csv"
+        if not path.exists():
+            return None
+        with open(path, newline="", encoding="utf-8") as file:
+            return [{key: literal(text or "None") for key, text in row.items()} for row in csv.DictReader(file)]
 
     def record(self) -> Row | None:
         """The finished run's record: recipe, seed, accuracies, time, device, versions, date; RunError if damaged."""
@@ -120,17 +120,11 @@ class Run:
 
     def answers(self) -> Answers | None:
         """What the judged weights said in the end about every test image."""
-        kept = self._arrays()
-        return kept and Answers(kept["predicted"][-1], kept["confidence"], kept["labels"])
-
-    def right_by_epoch(self) -> np.ndarray | None:
-        """Which test images the judged weights got right after each epoch, (epochs, N) bool."""
-        kept = self._arrays()
-        return kept and kept["predicted"] == kept["labels"]
-
-    def _arrays(self) -> dict[str, np.ndarray] | None:
         path = self.path / "answers.npz"
-        return dict(np.load(path)) if path.exists() else None
+        if not path.exists():
+            return None
+        kept = np.load(path)
+        return Answers(kept["predicted"][-1], kept["confidence"], kept["labels"])
 
     def keep(self, saved: Mapping[str, Any], configuration: Mapping[str, Any]) -> None:
         """Write the state after an epoch, then what follows from it; a kill between the two is mended by `follow`."""
@@ -198,10 +192,3 @@ def _write_table(path: Path, rows: Sequence[Row]) -> None:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-
-
-def _read_table(path: Path) -> list[Row] | None:
-    if not path.exists():
-        return None
-    with open(path, newline="", encoding="utf-8") as file:
-        return [{key: literal(text or "None") for key, text in row.items()} for row in csv.DictReader(file)]
