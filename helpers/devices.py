@@ -6,11 +6,10 @@ import dataclasses
 import functools
 import os
 import platform
-import time
-from collections.abc import Callable, Iterator, Mapping
+import timeit
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -163,21 +162,6 @@ def cores() -> int:
     return allowed
 
 
-def in_turns(works: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
-    """Seconds that each work took in each round, in turns, so that a busy moment of the machine hits all of them.
-
-    A first round warms up and is not counted. A work waits for its device before it returns.
-    """
-    seconds: dict[str, list[float]] = {name: [] for name in works}
-    for turn in range(rounds + 1):
-        for name, work in works.items():
-            started = time.perf_counter()
-            work()
-            if turn:
-                seconds[name].append(time.perf_counter() - started)
-    return seconds
-
-
 @functools.cache
 def matrix_rate(compute: Compute) -> float:
     """FLOP/s of a matrix product of 2,048 a side, by which times of different machines may be compared."""
@@ -187,4 +171,4 @@ def matrix_rate(compute: Compute) -> float:
         torch.mm(matrix, matrix)
         compute.synchronize()
 
-    return 2 * len(matrix) ** 3 / min(in_turns({"product": product}, 2)["product"])
+    return 2 * len(matrix) ** 3 / min(timeit.repeat(product, repeat=3, number=1))  # the first warms up
