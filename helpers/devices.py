@@ -98,10 +98,16 @@ def keep_memory() -> None:
         ctypes.CDLL(None).mallopt(TRIM_THRESHOLD, 2**31 - 1)
 
 
-def repeatable() -> contextlib.AbstractContextManager:
+@contextlib.contextmanager
+def repeatable() -> Iterator[None]:
     """Equal inputs give equal results inside the block: cuDNN is deterministic, and set back even on error."""
-    # a benchmark may choose otherwise the next time
-    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
+    cudnn = torch.backends.cudnn  # whose own flags() set TF32 as well, by an interface that torch 2.9 warns about
+    before = cudnn.deterministic, cudnn.benchmark
+    cudnn.deterministic, cudnn.benchmark = True, False  # a benchmark may choose otherwise the next time
+    try:
+        yield
+    finally:
+        cudnn.deterministic, cudnn.benchmark = before
 
 
 @contextlib.contextmanager
