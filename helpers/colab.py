@@ -45,20 +45,16 @@ def missing_requirements(text: str) -> list[str]:
 
 def _satisfied(line: re.Match[str]) -> bool:
     """Installed; and in the version asked for, where one is pinned."""
-    installed, pin = _version(line["name"]), re.search(r"==([\d.]+)", line["version"])
-    return bool(installed) and (not pin or pin[1] == installed)
-
-
-def _version(name: str) -> str:
     try:
-        return metadata.version(name)
+        installed = metadata.version(line["name"])
     except metadata.PackageNotFoundError:
-        return ""
+        return False
+    return "==" not in line["version"] or line["version"].strip() == f"=={installed}"
 
 
 def install(requirements: list[str]) -> None:
     """Install requirements with pip, which may not move torch, torchvision or numpy to another version."""
-    present = [f"{name}=={_version(name)}" for name in PRESENT if _version(name)]
+    present = [f"{name}=={metadata.version(name)}" for name in PRESENT]
     command = [sys.executable, "-m", "pip", "install", "--quiet", *present, *requirements]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:

@@ -6,11 +6,10 @@ import dataclasses
 import functools
 import os
 import platform
-import time
-from collections.abc import Callable, Iterator, Mapping
+import timeit
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -102,7 +101,7 @@ def keep_memory() -> None:
 @contextlib.contextmanager
 def repeatable() -> Iterator[None]:
     """Equal inputs give equal results inside the block: cuDNN is deterministic, and set back even on error."""
-    cudnn = torch.backends.cudnn
+    cudnn = torch.backends.cudnn  # whose own flags() set TF32 as well, by an interface that torch 2.9 warns about
     before = cudnn.deterministic, cudnn.benchmark
     cudnn.deterministic, cudnn.benchmark = True, False  # a benchmark may choose otherwise the next time
     try:
@@ -163,31 +162,10 @@ def _cpu_name() -> str:
 def cores() -> int:
     """CPU cores this process may use; a container or a job scheduler may allow fewer than the machine has."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(allowed, _quota() or allowed)
-
-
-def _quota() -> int | None:
-    """CPU time that the container grants, in cores, rounded up; None without a limit."""
-    try:
-        quota, period = QUOTA.read_text().split()
-        return max(1, -(-int(quota) // int(period)))
-    except (OSError, ValueError):  # no container, or "max"
-        return None
-
-
-def in_turns(works: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
-    """Seconds that each work took in each round, in turns, so that a busy moment of the machine hits all of them.
-
-    A first round warms up and is not counted. A work waits for its device before it returns.
-    """
-    seconds: dict[str, list[float]] = {name: [] for name in works}
-    for turn in range(rounds + 1):
-        for name, work in works.items():
-            started = time.perf_counter()
-            work()
-            if turn:
-                seconds[name].append(time.perf_counter() - started)
-    return seconds
+    with contextlib.suppress(OSError, ValueError):  # no container, or one without a limit: "max"
+        quota, period = map(int, QUOTA.read_text().split())
+        allowed = min(allowed, -(-quota // period))  # rounded up
+    return allowed
 
 
 @functools.cache
@@ -199,4 +177,4 @@ def matrix_rate(compute: Compute) -> float:
         torch.mm(matrix, matrix)
         compute.synchronize()
 
-    return 2 * len(matrix) ** 3 / min(in_turns({"product": product}, 2)["product"])
+    return 2 * len(matrix) ** 3 / min(timeit.repeat(product, repeat=3, number=1))  # the first warms up

@@ -53,16 +53,14 @@ def exclusive(path: Path, waiting: Callable[[], object] = lambda: None, refuse: 
 
     lock = FileLock(path)
     try:
-        lock.acquire(timeout=0)
+        inside = lock.acquire(timeout=0)
     except Timeout:
         if refuse:
             raise BlockingIOError(refuse) from None
         waiting()
-        lock.acquire()
-    try:
+        inside = lock.acquire()
+    with inside:
         yield
-    finally:
-        lock.release()
 
 
 def literal(text: str) -> Any:

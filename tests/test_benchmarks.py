@@ -53,6 +53,14 @@ def test_every_row_is_printed_under_its_heading(result):
     assert all(f"\n{row['what']}\n" in shown and f"  {row['name']} " in shown for row in rows)
 
 
+def test_works_take_turns_after_a_round_that_is_not_counted():
+    in_turns, calls = runpy.run_path(str(BENCHMARKS / "table.py"))["in_turns"], []
+    seconds = in_turns({name: lambda name=name: calls.append(name) for name in ("a", "b")}, rounds=2)
+    assert calls == ["a", "b"] * 3
+    assert {name: len(values) for name, values in seconds.items()} == {"a": 2, "b": 2}
+    assert all(value >= 0 for values in seconds.values() for value in values)
+
+
 def test_peak_memory_is_measured_in_a_process_of_its_own():
     done = bench("--grown", "Grad-CAM", "ours")
     assert done.returncode == 0 and float(done.stdout) > 0, done.stderr

@@ -118,14 +118,6 @@ def test_a_container_s_share_of_the_cores_counts(limit, expected, monkeypatch, t
     assert cores() == expected
 
 
-def test_works_take_turns_after_a_round_that_is_not_counted():
-    calls = []
-    seconds = devices.in_turns({name: lambda name=name: calls.append(name) for name in ("a", "b")}, rounds=2)
-    assert calls == ["a", "b"] * 3
-    assert {name: len(values) for name, values in seconds.items()} == {"a": 2, "b": 2}
-    assert all(value >= 0 for values in seconds.values() for value in values)
-
-
 def test_threads_are_set_inside_the_block_and_given_back():
     before = torch.get_num_threads()
     with pytest.raises(KeyError), devices.threads(before + 1):
@@ -136,7 +128,7 @@ def test_threads_are_set_inside_the_block_and_given_back():
 
 
 def test_the_rate_of_a_matrix_product_is_its_operations_over_its_time(monkeypatch):
-    monkeypatch.setattr(devices, "in_turns", lambda works, rounds: {"product": [works["product"]() or 2.0, 4.0]})
+    monkeypatch.setattr(devices.timeit, "repeat", lambda product, repeat, number: [product() or 4.0, 2.0, 4.0])
     state = torch.get_rng_state()
-    assert devices.matrix_rate.__wrapped__(devices.compute("cpu", "fp32")) == 2048**3  # the best of both rounds
+    assert devices.matrix_rate.__wrapped__(devices.compute("cpu", "fp32")) == 2048**3  # the best of all rounds
     assert torch.equal(torch.get_rng_state(), state)

@@ -165,7 +165,7 @@ def test_a_run_learns_and_its_record_names_the_format(recipe, few):
     assert {weight.dtype for weight in fitted.model.parameters()} == {torch.float32}
     assert run.checkpoint()["scaler"]["scale"] < FIRST_SCALE  # steps were skipped, and are in the plan all the same
     plan = one_cycle_plan(15, recipe.peak, recipe.min_lr, recipe.max_lr)
-    assert [row["lr"] for row in run.steps()] == plan.tolist()
+    assert run.checkpoint()["steps"][:, 0].tolist() == plan.tolist()
     assert run.checkpoint()["average"]["updates"] == 15
     assert fitted.record["device"].endswith(", fp16") and run.record()["device"] == fitted.record["device"]
 
@@ -189,7 +189,8 @@ def test_stopped_within_an_epoch_a_run_continues_bit_for_bit(recipe, few, monkey
     again = fit(recipe, few, profile="full", seed=1, compute=FP16, hidden=True)
     left, right = ({**side.checkpoint(), "history": None} for side in (run, whole))
     assert same(left, right) and left["scaler"]["_growth_tracker"] > begun["_growth_tracker"]
-    assert untimed(again.history) == untimed(undisturbed.history) and run.steps() == whole.steps()
+    assert untimed(again.history) == untimed(undisturbed.history)
+    assert (run.path / "steps.csv").read_text() == (whole.path / "steps.csv").read_text()
     assert untimed([again.record]) == untimed([undisturbed.record])
 
 

@@ -57,10 +57,8 @@ def load(name: str = "auto", n_train: int | None = None, n_test: int | None = No
 
     None takes all: 50,000 training and 10,000 test images. "auto" is CIFAR-10 if it is on disk or can be downloaded,
     else Shapes-10, and then says so in one line. The environment's CIFAR10_ROOT names the folder of CIFAR-10, see
-    `cifar10.read`; Shapes-10 is drawn, and a smaller draw begins a larger one.
-
-    Raises:
-        DatasetError: CIFAR-10 is missing or damaged; under "auto", damaged, or not in the folder named.
+    `cifar10.read`; Shapes-10 is drawn, and a smaller draw begins a larger one. DatasetError says that CIFAR-10 is
+    missing or damaged; under "auto", that it is damaged, or not in the folder named.
     """
     choice("data set", name, ("cifar10", "shapes10", "auto"))
     given = os.environ.get("CIFAR10_ROOT")

@@ -1,15 +1,14 @@
 """CIFAR-10 from disk, or from the first mirror that delivers it: the exact arrays, every file verified by its MD5."""
 
 import os
-import re
 import sys
-import threading
 import time
 from collections.abc import Sequence
+from http import HTTPStatus
 from http.client import HTTPException
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import numpy as np
@@ -107,6 +106,8 @@ def fetch(urls: Sequence[str], target: Path, md5: str) -> None:
             failed += f"\n  {url}: delivered other bytes (wrong MD5)"
         except FAILURES as error:
             failed += f"\n  {url}: {error or type(error).__name__}"
+            if getattr(error, "code", None) == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:  # nothing is behind the part
+                part.unlink()
             patience /= 2  # all mirrors together stay below ANSWER
     ways = _ways_out("try again later (what has arrived is kept)", OTHER_MIRROR)
     raise Unavailable(f"Could not download {target.name} from any mirror:{failed}\n{ways}")
@@ -116,9 +117,8 @@ def _transfer(url: str, part: Path, patience: float) -> None:
     """Append to the part file what a mirror has behind it, or begin it anew; tell once if that will take long."""
     began, judged = time.monotonic(), False
     with _ask(url, part, patience) as response:
-        span = re.match(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
-        start = int(span[1]) if span else 0
-        total = int(span[2]) if span else int(response.headers.get("Content-Length", 0))
+        start = part.stat().st_size if response.status == HTTPStatus.PARTIAL_CONTENT else 0
+        total = start + int(response.headers.get("Content-Length", 0))
         bar = tqdm(desc=part.stem, initial=start, total=total or None, unit="B", unit_scale=True, file=sys.stdout)
         with bar, part.open("ab" if start else "wb") as file:
             while chunk := response.read1(1 << 16):
@@ -137,21 +137,9 @@ def _ask(url: str, part: Path, patience: float) -> Any:
     """A mirror's response from where the part file ends, in a thread: no timeout bounds a name look-up that hangs."""
     offset = part.stat().st_size if part.exists() else 0
     request = Request(url, headers={"User-Agent": "Mozilla/5.0"} | ({"Range": f"bytes={offset}-"} if offset else {}))
-    answers: list[Any] = []
-
-    def ask() -> None:
-        try:
-            answers.append(urlopen(request, timeout=STALL))
-        except FAILURES as error:
-            answers.append(error)
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(patience)
-    answer = answers[0] if answers else TimeoutError(f"no answer within {patience:.1f} s")
-    if isinstance(answer, HTTPError) and answer.code == 416:  # nothing lies behind what is there: begin anew
-        part.unlink()
-        return _ask(url, part, patience)
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
+    with ThreadPool(1) as pool:
+        answer = pool.apply_async(urlopen, (request,), {"timeout": STALL})
+        answer.wait(patience)
+    if not answer.ready():
+        raise TimeoutError(f"no answer within {patience:.1f} s")
+    return answer.get()

@@ -190,7 +190,8 @@ def texture(rng: Rng) -> np.ndarray:
 
 def waves(rng: Rng, kind: str) -> np.ndarray:
     """Draw a texture made of waves in a random direction, (32, 32) float32 in 0..1; `kind` is one of WAVES."""
-    rows, columns = _grid()
+    columns = np.arange(SIDE, dtype=np.float32)
+    rows = columns[:, None]
     angle, shift, other, pitch = rng.uniform((0, 0, 0, 4), (np.pi, 2 * np.pi, 2 * np.pi, 13)).astype(np.float32)
     along = np.cos(angle) * columns + np.sin(angle) * rows
     if kind == "slope":
@@ -201,9 +202,3 @@ def waves(rng: Rng, kind: str) -> np.ndarray:
     across = np.cos(angle) * rows - np.sin(angle) * columns
     both = 2 * first * np.sin(across * (2 * np.pi / pitch) + other)
     return np.clip(both + 0.5 if kind == "checks" else both, 0, 1)
-
-
-@cache
-def _grid() -> tuple[np.ndarray, np.ndarray]:
-    rows, columns = np.mgrid[:SIDE, :SIDE].astype(np.float32)
-    return rows, columns

@@ -2,10 +2,8 @@
 
 import argparse
 import sys
-from typing import Any
 
 from helpers import data, recipes
-from helpers.files import literal
 from helpers.training import RunError, TrainingDiverged, fit
 
 DIVERGED = 3  # exit status of a training whose loss became infinite or not a number
@@ -21,7 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="a field of the recipe")
     given = parser.parse_args(arguments)
     try:
-        recipe = recipes.get(given.recipe, overrides_from(given.set))
+        recipe = recipes.get("+".join([given.recipe, *given.set]))  # as the names of changed recipes are read
         record = fit(recipe, given.dataset, profile=given.profile, seed=given.seed).record
     except (ValueError, OSError, TrainingDiverged, data.DatasetError, RunError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -32,15 +30,6 @@ def main(arguments: list[str] | None = None) -> int:
     headline = f"test accuracy {record['test_accuracy']:.2%} ({record['weights']} weights, last epoch)"
     print(f"{recipe.name}, seed {given.seed}: {headline}")
     return 0
-
-
-def overrides_from(settings: list[str]) -> dict[str, Any]:
-    """["epochs=3", "nesterov=False"] → {"epochs": 3, "nesterov": False}; values as `literal` reads them."""
-    parts = [setting.partition("=") for setting in settings]
-    for name, equals, _ in parts:
-        if not equals:
-            raise ValueError(f"--set takes FIELD=VALUE, not {name!r}")
-    return {name: literal(value) for name, _, value in parts}
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from scipy.special import softmax
 
-from helpers.files import REPO_ROOT, exclusive, replacing, runs_root, write_atomic
+from helpers.files import REPO_ROOT, exclusive, literal, replacing, runs_root, write_atomic
 
 Row = dict[str, Any]
 
@@ -88,11 +88,11 @@ class Run:
 
     def history(self) -> list[Row] | None:
         """One row per epoch; whole numbers as int, others as float, an absent measurement as None."""
-        return _read_table(self.path / "history.csv")
-
-    def steps(self) -> list[Row] | None:
-        """One row per optimizer step: step, lr, momentum."""
-        return _read_table(self.path / "steps.csv")
+        path = self.path / "history.csv"
+        if not path.exists():
+            return None
+        with open(path, newline="", encoding="utf-8") as file:
+            return [{key: literal(text or "None") for key, text in row.items()} for row in csv.DictReader(file)]
 
     def record(self) -> Row | None:
         """The finished run's record: recipe, seed, accuracies, time, device, versions, date; RunError if damaged."""
@@ -121,20 +121,11 @@ class Run:
 
     def answers(self) -> Answers | None:
         """What the judged weights said in the end about every test image."""
-        stored = self._arrays()
-        return stored and Answers(stored["predicted"][-1], stored["confidence"], stored["labels"])
-
-    def right_by_epoch(self) -> np.ndarray | None:
-        """Which test images the judged weights got right after each epoch, (epochs, N) bool."""
-        stored = self._arrays()
-        return None if stored is None else stored["predicted"] == stored["labels"]
-
-    def _arrays(self) -> dict[str, np.ndarray] | None:
         path = self.path / "answers.npz"
         if not path.exists():
             return None
-        with np.load(path) as stored:
-            return dict(stored)
+        kept = np.load(path)
+        return Answers(kept["predicted"][-1], kept["confidence"], kept["labels"])
 
     def keep(self, saved: Mapping[str, Any], configuration: Mapping[str, Any]) -> None:
         """Write the state after an epoch, then what follows from it; a kill between the two is mended by `follow`."""
@@ -203,16 +194,3 @@ def _write_table(path: Path, rows: Sequence[Row]) -> None:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-
-
-def _read_table(path: Path) -> list[Row] | None:
-    if not path.exists():
-        return None
-    with open(path, newline="", encoding="utf-8") as file:
-        return [{key: _number(text) for key, text in row.items()} for row in csv.DictReader(file)]
-
-
-def _number(text: str) -> int | float | None:
-    if text == "":
-        return None
-    return int(text) if text.lstrip("-").isdigit() else float(text)

@@ -2,13 +2,13 @@
 
 import dataclasses
 import statistics
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from helpers import devices
 from helpers.data import Dataset, Images
 from helpers.devices import Compute
 
@@ -59,6 +59,21 @@ class Row:
         return f"  {self.name:34}{1000 * self.seconds:10,.1f} ms {spread:24}{rate:>20}  {share:14}{ratios}".rstrip()
 
 
+def in_turns(works: Mapping[str, Work], rounds: int) -> dict[str, list[float]]:
+    """Seconds that each work took in each round, in turns, so that a busy moment of the machine hits all of them.
+
+    A first round warms up and is not counted. A work waits for its device before it returns.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    for turn in range(rounds + 1):
+        for name, work in works.items():
+            started = time.perf_counter()
+            work()
+            if turn:
+                seconds[name].append(time.perf_counter() - started)
+    return seconds
+
+
 def compare(
     what: str,
     works: Mapping[str, Work],
@@ -68,7 +83,7 @@ def compare(
 ) -> list[Row]:
     """Time works in turns; ratios are of the time for one unit, so amounts may differ."""
     rows: list[Row] = []
-    for name, taken in devices.in_turns(works, rounds).items():
+    for name, taken in in_turns(works, rounds).items():
         middle = statistics.median(taken)
         each = middle / amounts[name]
         over = {row.name: each * row.amount / row.seconds for row in rows}
