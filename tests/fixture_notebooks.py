@@ -15,7 +15,7 @@ FIRST = "# Title\n\nTakes <!-- run-time --><!-- /run-time -->."
 def notebook(*cells, parameters=PARAMETERS, **facts):
     """A notebook with a title, a parameters cell and code cells; a cell is a source or (source, tag)."""
     code = [cell if isinstance(cell, tuple) else (cell, None) for cell in cells]
-    node = new_notebook(metadata={"helpers": {"question": "Why?"} | facts})
+    node = new_notebook(metadata={"helpers": {"question": "Why?"} | facts, "language_info": {"name": "python"}})
     node.cells = [new_markdown_cell(FIRST), new_code_cell(parameters, metadata={"tags": ["parameters"]})]
     node.cells += [new_code_cell(source, metadata={"tags": [tag]} if tag else {}) for source, tag in code]
     return node

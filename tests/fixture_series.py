@@ -7,27 +7,29 @@ import papermill
 import pytest
 
 from helpers.regenerate.publish import code_cells
-from helpers.regenerate.series import Notebook, discover
+from helpers.regenerate.series import discover
 
-SERIES = discover(Path(__file__).resolve().parent.parent / "notebooks")
+FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
+SERIES = discover(FOLDER)
 HAS_CIFAR10 = bool(os.environ.get("CIFAR10_ROOT"))
 
 
 def cases(which: int) -> pytest.MarkDecorator:
     """Every second notebook, on CIFAR-10 where it is there, and on Shapes-10: then only with the slow tests."""
     shapes = [
-        pytest.param(one, "shapes10", id=f"{key}-shapes10", marks=[pytest.mark.slow] * HAS_CIFAR10)
-        for key, one in SERIES.items()
+        pytest.param(name, "shapes10", id=f"{name[:2]}-shapes10", marks=[pytest.mark.slow] * HAS_CIFAR10)
+        for name in SERIES
     ]
-    real = [pytest.param(one, "cifar10", id=f"{key}-cifar10") for key, one in SERIES.items()] if HAS_CIFAR10 else []
-    return pytest.mark.parametrize("notebook, dataset", [*real[which::2], *shapes[which::2]])
+    real = [pytest.param(name, "cifar10", id=f"{name[:2]}-cifar10") for name in SERIES] if HAS_CIFAR10 else []
+    return pytest.mark.parametrize("name, dataset", [*real[which::2], *shapes[which::2]])
 
 
-def runs_headlessly(notebook: Notebook, dataset: str, folder: Path) -> None:
+def runs_headlessly(name: str, dataset: str, folder: Path) -> None:
     """Execute it from a folder in `smoke`; every cell runs, quietly, and nothing is left where it was started."""
     values = {"profile": "smoke", "dataset": dataset}
+    source = str(FOLDER / f"{name}.ipynb")
     executed = papermill.execute_notebook(
-        str(notebook.path), "executed.ipynb", values, kernel_name="python3", progress_bar=False, execution_timeout=600
+        source, "executed.ipynb", values, kernel_name="python3", progress_bar=False, execution_timeout=600
     )
     cells = code_cells(executed)
     assert all(cell.execution_count for cell in cells)

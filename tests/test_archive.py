@@ -17,7 +17,7 @@ from fixture_runs import change_record, full_run
 from helpers import recipes
 from helpers.data import augment
 from helpers.recipes import PROFILES
-from helpers.regenerate.publish import PublishError, publish
+from helpers.regenerate.publish import publish
 from helpers.regenerate.tables import ablations_table, profiles_table, results_table, short_device
 from helpers.results import archive
 from helpers.training import Run, RunError, packed
@@ -150,7 +150,7 @@ def test_without_markers_nothing_is_written(tmp_path, store):
     (tmp_path / "README.md").write_text("# bare\n")
     (tmp_path / "pyproject.toml").write_text(PROJECT)
     write(tmp_path, n01_a=notebook("1"))
-    with pytest.raises(PublishError, match="lacks the markers <!-- results -->"):
+    with pytest.raises(ValueError, match="lacks the markers <!-- notebooks -->"):
         publish(tmp_path, {}, tmp_path, store)
     assert {path.name for path in tmp_path.iterdir()} == {"README.md", "pyproject.toml", "notebooks"}
 

@@ -25,7 +25,7 @@ BELOW = {  # what each entry may import
     "regenerate": "files devices models data recipes training rates results gradcam figures colab",
 }
 MOST_LINES = 3_485  # not blank, without regenerate
-MOST_LINES_OF_THE_RUNNER = 772  # its Snakefile included
+MOST_LINES_OF_THE_RUNNER = 600  # its Snakefile included
 
 
 def lines_of(paths):

@@ -19,7 +19,7 @@ from helpers import training
 from helpers.files import REPO_ROOT, exclusive
 from helpers.regenerate import __main__ as front
 from helpers.regenerate import request, series
-from helpers.regenerate.series import RequestError, assign, discover, select, typed
+from helpers.regenerate.series import assigned, declared, discover, typed
 
 FOUND = {"profile": "smoke", "dataset": "shapes10", "device": "cpu (a test), fp32", "threads": 1, "places": []}
 
@@ -31,9 +31,9 @@ def runner(tmp_path, monkeypatch):
     settings = 'profile = "auto"\ndataset = "auto"\nseed = 0\nrates = []\nname = "a"'
     write(tmp_path, n01_data=notebook("print(6 * 7)"), n02_rate=notebook("print(seed)", parameters=settings))
 
-    def found(function, profile, dataset, dry, asked, jobs):
-        asked_for = {name: value for name, value in (("profile", profile), ("dataset", dataset)) if value != "auto"}
-        return FOUND | asked_for | {"jobs": jobs or 1}
+    def found(function, given, asked):
+        asked_for = {name: vars(given)[name] for name in ("profile", "dataset") if vars(given)[name] != "auto"}
+        return FOUND | asked_for | {"jobs": given.jobs or 1}
 
     monkeypatch.setattr(request, "elsewhere", found)
 
@@ -50,18 +50,14 @@ def runner(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "arguments, said",
     [
-        (
-            ["--set", "sede=1"],
-            "no selected notebook declares 'sede'; declared are: dataset, name, profile, rates, seed",
-        ),
-        (["--only", "01", "--set", "rates=[1]"], "no selected notebook declares 'rates'"),
-        (["--set", "seed"], "--set takes NAME=VALUE, got 'seed'"),
-        (["--set", "profile=full"], "profile is set by --profile, for all notebooks alike"),
-        (["--set", "seed=-1"], "seed must be 0 or more, got -1"),
-        (["--set", "seed=one"], "seed takes a whole number (default 0), got 'one'"),
-        (["--set", "seed=True"], "seed takes a whole number"),
-        (["--set", "rates=3"], "rates takes a list (default []), got '3'"),
-        (["--only", "9"], "no notebook '9'; there are: 01_data, 02_rate"),
+        (["--set", "sede=1"], "--set takes what a chosen notebook declares (name, rates, seed), not 'sede'"),
+        (["--only", "01", "--set", "rates=[1]"], "--set takes what a chosen notebook declares (seed), not 'rates'"),
+        (["--set", "seed"], "seed takes a value of type int, as 0 is; got ''"),
+        (["--set", "profile=full"], "--set takes what a chosen notebook declares (name, rates, seed), not 'profile'"),
+        (["--set", "seed=one"], "seed takes a value of type int, as 0 is; got 'one'"),
+        (["--set", "seed=True"], "seed takes a value of type int"),
+        (["--set", "rates=3"], "rates takes a value of type list, as [] is; got '3'"),
+        (["--only", "9"], "no notebook 09; there are: 01_data, 02_rate"),
         (["--out", "notebooks"], "--out is the folder of the sources"),
     ],
 )
@@ -98,36 +94,30 @@ def test_refuses_a_folder_that_another_call_holds(runner, capsys):
 
 
 @pytest.mark.parametrize(
-    "nodes, said",
-    [
-        ({}, "no notebook named NN_*.ipynb"),
-        ({"n01_a": notebook("1"), "n01_b": notebook("1")}, "01_b.ipynb and 01_a.ipynb have the same number"),
-        ({"n01_a": notebook("1", parameters="a = [")}, "01_a.ipynb: the parameters cell may hold lines NAME = LITERAL"),
-        ({"n01_a": notebook("1", parameters="a = b")}, "01_a.ipynb: the parameters cell may hold lines NAME = LITERAL"),
-        ({"n01_a": nbformat.v4.new_notebook()}, "01_a.ipynb has 0 cells tagged 'parameters'"),
-    ],
+    "node",
+    [notebook("1", parameters="a = ["), notebook("1", parameters="a = b"), nbformat.v4.new_notebook()],
 )
-def test_a_broken_series_is_named(tmp_path, nodes, said):
-    with pytest.raises(RequestError, match=re.escape(said)):
-        discover(write(tmp_path, **nodes) / "notebooks")
+def test_a_notebook_that_declares_no_literals_is_named(node):
+    with pytest.raises(ValueError, match="01_a needs one cell tagged 'parameters', of lines NAME = LITERAL alone"):
+        declared("01_a", node)
 
 
-def test_a_file_that_is_no_notebook_is_named(tmp_path):
+def test_a_file_that_is_no_notebook_is_named_where_it_is_asked_for(tmp_path):
     write(tmp_path, n01_a=notebook("1"))
     (tmp_path / "notebooks/02_b.ipynb").write_text("{")
-    with pytest.raises(RequestError, match=r"02_b.ipynb cannot be read as a notebook"):
+    with pytest.raises(ValueError, match=r"02_b.ipynb cannot be read as a notebook"):
         discover(tmp_path / "notebooks")
+    assert list(discover(tmp_path / "notebooks", ["01"])) == ["01_a"]
 
 
 @pytest.mark.parametrize("name", ["2", "02", "02_rate", "02_rate.ipynb", "notebooks/02_rate.ipynb"])
 def test_a_notebook_has_many_names(runner, name):
-    assert [one.key for one in select(discover(runner.root / "notebooks"), [name])] == ["02"]
+    assert list(discover(runner.root / "notebooks", [name])) == ["02_rate"]
 
 
-def test_parameters_are_parsed_as_python(tmp_path):
+def test_parameters_are_parsed_as_python():
     source = 'a = {"x": 1}  # b = 2\n\nc = "d = 3"\n'  # papermill's own inspection misreads each of these lines
-    write(tmp_path, n01_a=notebook("1", parameters=source))
-    assert discover(tmp_path / "notebooks")["01"].parameters == {"a": {"x": 1}, "c": "d = 3"}
+    assert declared("01_a", notebook("1", parameters=source)) == {"a": {"x": 1}, "c": "d = 3"}
 
 
 @pytest.mark.parametrize(
@@ -147,39 +137,45 @@ def test_a_value_takes_the_type_of_its_default(default, text, value):
 
 
 def test_settings_reach_those_that_declare_them(runner):
-    found = assign(discover(runner.root / "notebooks").values(), ["name=b", "seed=3"], {"profile": "auto"})
-    assert found == {"01": {"profile": "auto", "seed": 3}, "02": {"profile": "auto", "seed": 3, "name": "b"}}
+    found = assigned(discover(runner.root / "notebooks"), {"name": "b", "seed": "3"})
+    both = {"profile": "auto", "dataset": "auto", "seed": 3}
+    assert found == {"01_data": both, "02_rate": both | {"rates": [], "name": "b"}}
 
 
 def test_sources_and_tags_decide_a_digest_but_outputs_and_the_stamped_time_do_not(runner):
     path = runner.root / "notebooks/01_data.ipynb"
-    before = series.read(path).digest()
+
+    def digest():
+        return series.digest(nbformat.read(path, as_version=4))
+
+    before = digest()
     change(path, lambda node: node.cells[2].outputs.append(nbformat.v4.new_output("stream", text="42")))
     stamp = "<!-- run-time -->6 s<!-- /run-time -->"
     change(path, lambda node: node.cells[0].update(source=series.RUN_TIME.sub(stamp, node.cells[0].source)))
-    assert series.read(path).digest() == before
+    assert digest() == before
     change(path, lambda node: node.cells[2].metadata.update(tags=["headline"]))
-    tagged = series.read(path).digest()
+    tagged = digest()
     change(path, lambda node: node.cells[2].update(source="6 * 8"))
-    assert len({before, tagged, series.read(path).digest()}) == 3
+    assert len({before, tagged, digest()}) == 3
 
 
 # ---- what "auto" means, in a process of its own
 
 
 def test_auto_is_resolved_and_what_cannot_be_had_is_one_clear_error(monkeypatch, tmp_path):
-    asked = [("davidnet-onecycle", {"max_lr": 0.2}, 1)]
-    found = request.elsewhere(request.resolve, "auto", "shapes10", False, asked, None)
+    asked = [{"recipe": "davidnet-onecycle", "overrides": {"max_lr": 0.2}, "seed": 1}]
+    found = request.elsewhere(request.resolve, front.options(["--dataset", "shapes10"]), asked)
     assert found["places"] == ["shapes10/quick/davidnet-onecycle+max_lr=0.2/seed-1"]
     assert (found["profile"], found["dataset"], found["jobs"]) == ("quick", "shapes10", 1)
+    assert found["device"].endswith("GFLOP/s in a matrix product")
     monkeypatch.setenv("CIFAR10_ROOT", str(tmp_path))
-    for dataset, recipe, said in (
-        ("cifar10", "davidnet-onecycle", "CIFAR-10 is not in"),
-        ("shapes10", "x", "unknown recipe"),
-    ):
-        with pytest.raises(RequestError, match=said):
-            request.resolve("smoke", dataset, False, [(recipe, {}, 0)], 1)
-    assert request.resolve("smoke", "auto", True, [], 3)["dataset"] == "cifar10"  # a dry run looks for nothing
+    smoke = ["--profile", "smoke", "--jobs", "3", "--dataset"]
+    with pytest.raises(RuntimeError, match="CIFAR-10 is not in"):
+        request.resolve(front.options([*smoke, "cifar10"]), asked)
+    with pytest.raises(ValueError, match="unknown recipe"):
+        request.resolve(front.options([*smoke, "shapes10"]), [{"recipe": "x", "overrides": {}, "seed": 0}])
+    dry = request.resolve(front.options([*smoke, "auto", "--dry-run"]), [])
+    assert dry["dataset"] == "cifar10" and "GFLOP" not in dry["device"]  # a dry run looks for nothing
 
 
 def test_relative_folders_become_absolute_and_threads_are_divided_by_jobs(monkeypatch, tmp_path):
@@ -215,7 +211,7 @@ def test_a_series_runs_is_skipped_and_runs_again_where_something_changed(runner,
     assert "run   01_data: Missing output files" in capsys.readouterr().out and not (root / "runs").exists()
 
     assert runner("--jobs", "4", "--timeout", "20") == 1
-    entries = summary(out)["notebooks"]
+    entries = summary(out)["jobs"]
     assert {name: entry["status"] for name, entry in entries.items()} == {
         **{"01_data": "ok", "02_rate": "ok"},
         **{"03_bad": "failed", "04_stuck": "timeout"},
@@ -238,7 +234,7 @@ def test_a_series_runs_is_skipped_and_runs_again_where_something_changed(runner,
     (root / "notebooks/04_stuck.ipynb").unlink()
     os.utime(root / "helpers/a.py")  # touched, not changed
     assert runner("--jobs", "2") == 0
-    ran = {name: entry["finished"] for name, entry in summary(out)["notebooks"].items()}
+    ran = {name: entry["finished"] for name, entry in summary(out)["jobs"].items()}
     assert ran["01_data"] == entries["01_data"]["finished"] and ran["03_bad"] > entries["03_bad"]["finished"]
     assert not (out / "03_bad.partial.ipynb").exists()
 
@@ -310,7 +306,7 @@ def test_whoever_is_stopped_or_killed_the_others_end_within_seconds_and_the_same
         assert not (started.out / "01_slow.ipynb").exists()
         assert outputs(started.out / "01_slow.partial.ipynb")[0].text == "begun\n"
         if victim != "front":
-            assert summary(started.out)["notebooks"]["01_slow"]["status"] in ("failed", "interrupted", "killed")
+            assert summary(started.out)["jobs"]["01_slow"]["status"] in ("failed", "interrupted", "killed")
         assert victim != "kernel" or "the kernel died; out of memory is the usual reason" in said
     started.go.touch()
     again = subprocess.run(started.command, env=started.variables, capture_output=True, text=True, timeout=300)
@@ -334,7 +330,9 @@ def test_notebooks_wait_for_their_trainings_which_are_jobs_of_their_own(tmp_path
     place = "shapes10/smoke/davidnet-onecycle+epochs=1+peak=0.5/seed-0"
     record = training.Run(own_runs / place).record()
     assert record["recipe"]["epochs"] == 1
-    assert re.search(rf"{re.escape(place)} +trained", capsys.readouterr().out)
+    told = capsys.readouterr().out
+    assert re.search(rf"{re.escape(place)} +ok .*test accuracy {100 * record['test_accuracy']:.2f}% \(raw", told)
+    assert f'<a href="logs/{place}.log">' in (own_runs / "notebooks/index.html").read_text()
     (own_runs / place / "record.json").unlink()  # as if it had been killed before the end
     stamp = (own_runs / place / "checkpoint.pt").stat().st_mtime
     assert front.main([*arguments, "--dry-run"], tmp_path) == 0
@@ -360,4 +358,4 @@ def test_a_training_that_fails_keeps_its_checkpoint_and_stops_no_other(tmp_path,
     (place / "seed-0/checkpoint.pt").write_bytes(kept[:1000])
     assert front.main(["--train", "davidnet-onecycle", "--seeds", "0", "1", *short], tmp_path) == 1
     assert (place / "seed-0/checkpoint.pt").read_bytes() == kept[:1000] and (place / "seed-1/record.json").exists()
-    assert "checkpoint.pt cannot be read" in next((own_runs / "logs").glob("*seed-0.log")).read_text()
+    assert "checkpoint.pt cannot be read" in next(own_runs.rglob("logs/**/seed-0.log")).read_text()

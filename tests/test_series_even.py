@@ -4,6 +4,6 @@ from fixture_series import cases, runs_headlessly
 
 
 @cases(1)
-def test_runs_headlessly_from_any_folder(notebook, dataset, tmp_path, monkeypatch):
+def test_runs_headlessly_from_any_folder(name, dataset, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    runs_headlessly(notebook, dataset, tmp_path)
+    runs_headlessly(name, dataset, tmp_path)

@@ -20,7 +20,6 @@ import pandas as pd
 
 from helpers.files import REPO_ROOT, exclusive, runs_root, write_atomic
 from helpers.regenerate.request import LIMITS, request_of
-from helpers.regenerate.series import RequestError
 
 ENDS_WITHIN = 4.0  # seconds after which what was interrupted is killed
 INTERRUPTED = 130
@@ -34,26 +33,28 @@ def main(arguments: list[str] | None = None, root: Path = REPO_ROOT) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     split = arguments.index("--") if "--" in arguments else len(arguments)
     given = options(arguments[:split])
+    failure = 1 if given.publish_data else 2  # until the request has been found to make sense
     try:
         if given.publish_data:
-            return publish(root, {"notebooks": (), "out": root, "runs": runs_root(root)})
+            return publish(root, [], root, runs_root(root))
         request = request_of(given, root)
         engine = command(request, given.force, arguments[split + 1 :])
         if given.dry_run:
-            for name, why in plan(request, engine).items():
-                print(f"{'run ' if why else 'skip'}  {name}: {why or 'finished and unchanged'}")
-            return 0
+            return plan(request, engine)
         out = Path(request["out"])
         out.mkdir(parents=True, exist_ok=True)
         with exclusive(out / ".lock", refuse=f"another call is writing to {out}; wait for it, or give this one --out"):
+            failure = 1
             status = execute(request, engine)
             close(request, status)
-        return publish(root, request) if given.publish and not status else status
+        if given.publish and not status:
+            return publish(root, list(request["notebooks"]), out, Path(request["runs"]))
+        return status
     except KeyboardInterrupt:
         return INTERRUPTED
     except (ValueError, OSError, RuntimeError) as error:
         print(f"regenerate: {error}", file=sys.stderr)
-        return 2 if isinstance(error, RequestError | BlockingIOError) else 1
+        return failure
 
 
 def options(arguments: list[str]) -> argparse.Namespace:
@@ -88,13 +89,12 @@ def options(arguments: list[str]) -> argparse.Namespace:
 
 def command(request: dict[str, Any], force: bool, more: list[str]) -> list[str]:
     """The call of Snakemake for a request."""
-    targets = [f"{request['out']}/{name}.ipynb" for name in request["notebooks"]]
     return [
-        *(request["python"], "-m", "snakemake", "--snakefile", str(Path(__file__).with_name("Snakefile"))),
-        *("--cores", str(request["jobs"] * request["threads"]), "--resources", f"gpu={request['jobs']}"),
-        *("--keep-going", "--nolock", "--rerun-incomplete"),
+        *(request["python"], "-m", "snakemake", *request["targets"].values()),
+        *("--snakefile", str(Path(__file__).with_name("Snakefile"))),
+        *("--cores", str(request["jobs"] * request["threads"]), "--keep-going", "--nolock", "--rerun-incomplete"),
         *("--rerun-triggers", "mtime", "params", "input"),  # the engine's own code decides no result
-        *(["--forcerun", *targets] if force else []),
+        *(["--forcerun", "notebook"] if force else []),  # the rule: all those that were chosen
         *more,
     ]
 
@@ -119,22 +119,22 @@ def execute(request: dict[str, Any], engine: list[str]) -> int:
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(name) is not signal.SIG_IGN:  # as nohup asks
             signal.signal(name, lambda *_: stopped.append(time.monotonic()))
-    own = ["--configfile", request["request"], "--directory", request["out"]]
+    own = ["--directory", request["out"], "--configfile", f"{request['out']}/request.json"]
     with open(Path(request["out"], "engine.log"), "w", encoding="utf-8") as log:  # the console is left to the jobs
         process = subprocess.Popen([*engine, *own], env=surroundings(request), stderr=log, start_new_session=True)
-    asked = False
+    told = False
     while process.poll() is None:
-        if stopped and not asked:
+        if stopped and not told:
             os.killpg(process.pid, signal.SIGINT)
-            asked = True
+            told = True
         elif stopped and time.monotonic() > stopped[0] + ENDS_WITHIN:
             os.killpg(process.pid, signal.SIGKILL)
         time.sleep(0.1)
     return INTERRUPTED if stopped else int(process.returncode != 0)
 
 
-def plan(request: dict[str, Any], engine: list[str]) -> dict[str, str]:
-    """Why each notebook or run would have to run now, "" where it would not; nothing is touched."""
+def plan(request: dict[str, Any], engine: list[str]) -> int:
+    """Print why each notebook or run would have to run now, or that it would not; nothing is touched."""
     with tempfile.TemporaryDirectory() as folder:
         asked = Path(folder, "request.json")
         asked.write_text(json.dumps(request))
@@ -144,9 +144,10 @@ def plan(request: dict[str, Any], engine: list[str]) -> dict[str, str]:
     if ended.returncode:
         raise RuntimeError(f"the engine cannot plan this:\n{ended.stderr}{ended.stdout}")
     reasons = dict(JOB.findall(ended.stdout + ended.stderr))
-    outputs = {place: f"{request['runs']}/{place}/record.json" for place in request["trainings"]}
-    outputs |= {name: f"{request['out']}/{name}.ipynb" for name in request["notebooks"]}
-    return {name: reasons.get(output, "").replace(f"{REPO_ROOT}/", "") for name, output in outputs.items()}
+    for name, output in request["targets"].items():
+        why = reasons.get(output, "").replace(f"{REPO_ROOT}/", "")
+        print(f"run   {name}: {why}" if why else f"skip  {name}: finished and unchanged")
+    return 0
 
 
 # ---- what it tells in the end ----
@@ -154,45 +155,27 @@ def plan(request: dict[str, Any], engine: list[str]) -> dict[str, str]:
 
 def close(request: dict[str, Any], status: int) -> None:
     """Print a table of what was asked for; write summary.json and index.html of all that lies in the folder."""
-    out, runs = Path(request["out"]), Path(request["runs"])
-    entries = entries_of(out)
-    rows = {place: run_row(runs / place) for place in request["trainings"]}
-    for name in request["notebooks"]:
-        entry = entries.get(name, {"begun": 0, "status": ""})
-        if entry["begun"] < request["begun"]:
-            entry = entry | {"status": "not run" if status else "unchanged"}
-        rows[name] = {column: entry.get(column, "") for column in ("status", "seconds", "note")}
-    print(pd.DataFrame.from_dict(rows, "index").to_string())
+    out = Path(request["out"])
+    entries = [json.loads(path.read_text()) for path in sorted(out.glob("logs/**/*.json"))]
+    summary = {"status": STATUS[status], "jobs": {entry["name"]: entry for entry in entries}}
+    write_atomic(out / "summary.json", json.dumps(summary, indent=1) + "\n")
+    columns = ["name", "status", "seconds", "note", "parameters", "finished", "begun"]
+    jobs = pd.DataFrame(entries, columns=columns).set_index("name")
+    page = jobs.drop(columns="begun").map(lambda value: escape(str(value)))
+    read = {name: f'<a href="{name}.html">read</a> · ' * (out / f"{name}.html").exists() for name in jobs.index}
+    page["files"] = [f'{read[name]}<a href="logs/{name}.log">log</a>' for name in jobs.index]
+    write_atomic(out / "index.html", PAGE.format(table=page.to_html(escape=False)))
+    asked = jobs.reindex(request["targets"])
+    asked.loc[~(asked["begun"] >= request["begun"]), "status"] = "not run" if status else "unchanged"
+    print(asked[["status", "seconds", "note"]].to_string(na_rep=""))
     print(f"{STATUS[status]}; see {out / 'index.html'}" + f" and {out / 'engine.log'}" * (status == 1))
-    write_atomic(out / "summary.json", json.dumps({"status": STATUS[status], "notebooks": entries}, indent=1) + "\n")
-    every = pd.DataFrame(entries.values(), columns=["name", "status", "seconds", "note", "parameters", "finished"])
-    links = [f'<a href="{name}.html">read</a> · <a href="logs/{name}.log">log</a>' for name in entries]
-    page = every.map(lambda value: escape(str(value))).assign(files=links).to_html(index=False, escape=False)
-    write_atomic(out / "index.html", PAGE.format(table=page))
 
 
-def entries_of(out: Path) -> dict[str, dict[str, Any]]:
-    """What each notebook's last job in a folder came to, by its name."""
-    return {path.stem: json.loads(path.read_text()) for path in sorted(out.glob("logs/*.json"))}
-
-
-def run_row(folder: Path) -> dict[str, Any]:
-    """A run's line in the closing table."""
-    if (folder / "record.json").exists():
-        record = json.loads((folder / "record.json").read_text())
-        return {"status": "trained", "seconds": record["seconds"], "note": f"accuracy {record['test_accuracy']:.2%}"}
-    epochs = len((folder / "history.csv").read_text().splitlines()) - 1 if (folder / "history.csv").exists() else 0
-    return {"status": f"{epochs} epochs so far", "seconds": "", "note": ""}
-
-
-def publish(root: Path, request: dict[str, Any]) -> int:
-    """Write what a finished request gave, and the data of full runs, into the tree."""
+def publish(root: Path, names: list[str], out: Path, runs: Path) -> int:
+    """Write what finished notebooks gave, and the data of full runs, into the tree."""
     from helpers.regenerate import publish as publishing  # here, since it loads torch
 
-    out, runs = Path(request["out"]), Path(request["runs"])
-    known = entries_of(out)
-    entries = {name[:2]: known[name] for name in request["notebooks"]}
-    for path in publishing.publish(root, entries, out, runs):
+    for path in publishing.publish(root, names, out, runs):
         print("published", path.relative_to(root))
     return 0
 

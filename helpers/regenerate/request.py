@@ -1,7 +1,6 @@
 """A request, checked and resolved once, as plain values: what the engine and all its jobs read."""
 
 import argparse
-import json
 import multiprocessing
 import os
 import sys
@@ -11,67 +10,56 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from nbformat import NotebookNode
+
 from helpers.files import end_with, literal, runs_root
 from helpers.regenerate import series
-from helpers.regenerate.series import Notebook, RequestError
 
 LIMITS = {"smoke": 600.0, "quick": 3_600.0, "full": 86_400.0}  # seconds for one notebook
-LIBRARIES = ("albumentations", "numpy", "torch", "torchvision")
-Asked = tuple[str, dict[str, Any], int]  # recipe, overrides and seed of a run
 
 
 def request_of(given: argparse.Namespace, root: Path) -> dict[str, Any]:
     """What is asked for on the command line of a repository."""
-    runs = runs_root(root)
+    runs, settings = runs_root(root), {name: text for name, _, text in (one.partition("=") for one in given.set)}
     out = (given.out or runs / ("trainings" if given.train else "notebooks")).absolute()
     if out.resolve() == (root / "notebooks").resolve():
-        raise RequestError("--out is the folder of the sources; --publish writes outputs there, checked")
-    known = series.discover(root / "notebooks")
-    chosen = [] if given.train else series.select(known, given.only)
-    values = series.assign(chosen, given.set, {"profile": given.profile, "dataset": given.dataset}) if chosen else {}
-    asked = {one.key: wanted(one, values[one.key]) for one in chosen if one.trains}
-    fields = {name: literal(value) for name, _, value in (setting.partition("=") for setting in given.set)}
-    asked |= {(name, seed): (name, fields, seed) for seed in given.seeds for name in given.train}
-    found = elsewhere(resolve, given.profile, given.dataset, given.dry_run, list(asked.values()), given.jobs)
-    places = dict(zip(asked, found["places"]))
+        raise ValueError("--out is the folder of the sources; --publish writes outputs there")
+    chosen = {} if given.train else series.discover(root / "notebooks", given.only)
+    values = series.assigned(chosen, settings) if chosen else {}
+    trains = [name for name, node in chosen.items() if node.metadata.get("helpers", {}).get("trains")]
+    asked = [{key: values[name][key] for key in ("recipe", "overrides", "seed")} for name in trains]
+    fields = {name: literal(text) for name, text in settings.items()}
+    asked += [{"recipe": name, "overrides": fields, "seed": seed} for seed in given.seeds for name in given.train]
+    found = elsewhere(resolve, given, asked)
+    records = [f"{runs}/{place}/record.json" for place in found["places"]]
+    shared = {name: found[name] for name in series.SHARED}
+    versions = {name: metadata.version(name) for name in ("albumentations", "numpy", "torch", "torchvision")}
     request = found | {
         "front": os.getpid(),
         "python": sys.executable,
         "begun": time.time(),
-        "request": str(out / "request.json"),
         "out": str(out),
         "runs": str(runs),
         "limit": given.timeout or LIMITS[found["profile"]],
-        "gpu": int(not found["device"].startswith("cpu")),
-        "versions": {name: metadata.version(name) for name in LIBRARIES},
-        "trainings": {place: arguments(place, asked[key]) for key, place in places.items()},
+        "targets": dict(zip(found["places"], records)) | {name: f"{out}/{name}.ipynb" for name in chosen},
+        "trainings": dict(zip(found["places"], asked)),
         "notebooks": {},
+        "inputs": {name: contents(node, root, runs) for name, node in chosen.items()},
     }
-    for one in chosen:
-        trained = [str(runs / places[one.key] / "record.json")] if one.trains else []
-        settled = {name: found.get(name, value) for name, value in values[one.key].items()}
-        facts = {"source": str(one.path.resolve()), "values": settled, "digest": one.digest()}
-        request["notebooks"][one.path.stem] = facts | {"shows": trained + shows(one, root, runs)}
+    for name, node in chosen.items():
+        source = {"source": str(root / f"notebooks/{name}.ipynb"), "digest": series.digest(node), "versions": versions}
+        request["notebooks"][name] = source | {"values": values[name] | shared}
+    for name, record in zip(trains, records):
+        request["inputs"][name].append(record)
     return request
 
 
-def wanted(notebook: Notebook, values: dict[str, Any]) -> Asked:
-    """The run that a notebook shows."""
-    return tuple((notebook.parameters | values)[name] for name in ("recipe", "overrides", "seed"))
-
-
-def arguments(place: str, asked: Asked) -> list[str]:
-    """The command line of helpers.training for a run."""
-    (dataset, profile), (recipe, overrides, seed) = place.split("/")[:2], asked
-    settings = [part for name, value in overrides.items() for part in ("--set", f"{name}={json.dumps(value)}")]
-    return [recipe, "--dataset", dataset, "--profile", profile, "--seed", str(seed), *settings]
-
-
-def shows(notebook: Notebook, root: Path, runs: Path) -> list[str]:
+def contents(node: NotebookNode, root: Path, runs: Path) -> list[str]:
     """Files whose content a notebook shows: the package's modules, what it reads, and the runs that it compares."""
+    facts = node.metadata.get("helpers", {})
     code = [path for path in (root / "helpers").rglob("*.py") if "regenerate" not in path.parts]
-    records = runs.glob("cifar10/full/*/seed-*/record.json") if notebook.compares else ()
-    read = [root / name for name in notebook.reads if (root / name).is_file()]
+    records = runs.glob("cifar10/full/*/seed-*/record.json") if facts.get("compares") else ()
+    read = [root / name for name in facts.get("reads", ()) if (root / name).is_file()]
     return sorted(str(path) for path in (*code, *records, *read))
 
 
@@ -82,23 +70,21 @@ def elsewhere(function: Any, *arguments: Any) -> Any:
         return pool.submit(function, *arguments).result()
 
 
-def resolve(profile: str, dataset: str, dry: bool, asked: list[Asked], jobs: int | None) -> dict[str, Any]:
-    """What "auto" means here, and the places of runs in the store; unless `dry`, the data set is ready afterwards."""
+def resolve(given: argparse.Namespace, asked: list[dict[str, Any]]) -> dict[str, Any]:
+    """What "auto" means here, and the places of runs in the store; the data set is ready then, but for a dry run."""
     import torch  # here, since it is slow to load
 
     from helpers import data, devices, recipes
 
-    try:
-        names = [recipes.get(recipe, overrides).name for recipe, overrides, _ in asked]
-        found = {"dataset": dataset.replace("auto", "cifar10") if dry else data.load(dataset, 0, 0).name}
-        found["profile"] = recipes.resolve_profile(profile).name
-    except (ValueError, RuntimeError, OSError) as error:
-        raise RequestError(str(error)) from error
-    jobs = jobs or (min(devices.cores(), 4) if found["profile"] == "smoke" else 1)  # its nets leave cores idle
+    names = [recipes.get(one["recipe"], one["overrides"]).name for one in asked]
+    profile = recipes.resolve_profile(given.profile).name
+    dataset = given.dataset.replace("auto", "cifar10") if given.dry_run else data.load(given.dataset, 0, 0).name
+    jobs = given.jobs or (min(devices.cores(), 4) if profile == "smoke" else 1)  # its nets leave cores idle
     threads = max(1, devices.cores() // jobs)
     torch.set_num_threads(threads)  # as each job will have
-    store = f"{found['dataset']}/{found['profile']}"
-    places = [f"{store}/{name}/seed-{seed}" for name, (_, _, seed) in zip(names, asked)]
     compute = devices.compute()
-    device = f"{compute.describe()}, {devices.matrix_rate(compute) / 1e9:,.0f} GFLOP/s in a matrix product"
-    return found | {"jobs": jobs, "threads": threads, "places": places, "device": device}
+    device = compute.describe()
+    if not given.dry_run:
+        device += f", {devices.matrix_rate(compute) / 1e9:,.0f} GFLOP/s in a matrix product"
+    found = {"profile": profile, "dataset": dataset, "jobs": jobs, "threads": threads, "device": device}
+    return found | {"places": [f"{dataset}/{profile}/{name}/seed-{one['seed']}" for name, one in zip(names, asked)]}

@@ -13,7 +13,6 @@ from helpers.results.ablations import GAP
 
 DECIDES = {"": "nothing", "last batch": "its last training batch"}
 Row = Mapping[str, Any]
-Histories = Mapping[tuple[str, int], Sequence[Row]]
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -23,7 +22,7 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def results_table(runs: pd.DataFrame, histories: Histories) -> str:
+def results_table(runs: pd.DataFrame, histories: Mapping[tuple[str, int], Sequence[Row]]) -> str:
     """One line per recipe: what its full runs gave, beside what was claimed; without one, how far it has come.
 
     Overridden recipes follow the recipe that they change; those of which `ablations_table` tells are left to it.
@@ -42,7 +41,7 @@ def _line(name: str, runs: Sequence[Row], history: Sequence[Row]) -> dict[str, s
         "Recipe": f"`{name}`",
         "Net, epochs": f"{facts['net']}, {facts['epochs']}",
         "Runs": str(len(runs)),
-        "Test accuracy, last epoch": _accuracy(runs) if runs else _so_far(name, facts["epochs"], history),
+        "Test accuracy, last epoch": _headline(name, runs, facts["epochs"], history),
         "Train accuracy": _mean(runs, "train_accuracy"),
         "Published claim": f"{claim or ''}{note}",
         "Best epoch on test": _mean(runs, "best_test_accuracy") if claim else "",
@@ -52,29 +51,21 @@ def _line(name: str, runs: Sequence[Row], history: Sequence[Row]) -> dict[str, s
     }
 
 
-def _accuracy(runs: Sequence[Row]) -> str:
-    """The headline with its kind of weights; beside that of averaged ones the raw ones', to compare with raw."""
-    told = f"{_mean(runs, 'test_accuracy')}, {runs[0]['weights']} weights"
-    return told if runs[0]["weights"] == "raw" else f"{told}; raw {_mean(runs, 'raw_test_accuracy')}"
+def _headline(name: str, runs: Sequence[Row], epochs: int, history: Sequence[Row]) -> str:
+    """The accuracy and its kind of weights; or how far a run has come, and the published log at the same epoch."""
+    if runs:
+        raw = "" if runs[0]["weights"] == "raw" else f"; raw {_mean(runs, 'raw_test_accuracy')}"
+        return f"{_mean(runs, 'test_accuracy')}, {runs[0]['weights']} weights{raw}"
+    if not history:
+        return "not run"
+    accuracy = history[-1].get("ema_test_accuracy") or history[-1]["test_accuracy"]  # averaged where it is kept
+    theirs = results.claimed_curves().get(name)
+    told = f"{len(history)} of {epochs} epochs: {100 * accuracy:.2f} %"
+    return told + (f" (theirs then: {100 * theirs[len(history) - 1]:.2f} %)" if theirs else "")
 
 
 def _mean(runs: Sequence[Row], column: str) -> str:
     return str(results.mean([run[column] for run in runs])) if runs else ""
-
-
-def _so_far(name: str, epochs: int, history: Sequence[Row]) -> str:
-    """How far a run has come, beside the published log at the same epoch where there is one."""
-    if not history:
-        return "not run"
-    theirs = results.claimed_curves().get(name)
-    told = f"{len(history)} of {epochs} epochs: {100 * judged(history[-1]):.2f} %"
-    return told + (f" (theirs then: {100 * theirs[len(history) - 1]:.2f} %)" if theirs else "")
-
-
-def judged(row: Row) -> float:
-    """Test accuracy of an epoch's judged weights: the averaged ones where the run keeps them."""
-    averaged = row.get("ema_test_accuracy")
-    return row["test_accuracy"] if averaged is None else averaged
 
 
 def short_device(told: str) -> str:
@@ -97,13 +88,6 @@ def ablations_table(runs: pd.DataFrame) -> str:
         for one in results.ablations(runs).itertuples()
     ]
     return markdown(rows) if rows else "None was run yet."
-
-
-def mixed(runs: pd.DataFrame) -> list[str]:
-    """What is wrong with runs of one recipe name whose recipes differ: a mean of them would be one of nothing."""
-    counts = runs.groupby("recipe")[[name for name in recipes.FIELDS if name in runs]].nunique(dropna=False)
-    differing = {name: ", ".join(row.index[row > 1]) for name, row in counts.iterrows() if (row > 1).any()}
-    return [f"runs of {name} differ in their recipe ({f}); train the older ones anew" for name, f in differing.items()]
 
 
 def profiles_table() -> str:
