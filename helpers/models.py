@@ -1,4 +1,4 @@
-"""The two nets, both for 32×32 images: ResNet18 and the custom ResNet of the assignment ("DavidNet")."""
+"""The nets, for 32×32 images: ResNet18, the custom ResNet of the assignment ("DavidNet"), and a fast one."""
 
 import contextlib
 from collections import OrderedDict
@@ -9,6 +9,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
+
+PATCH = 2  # pixels a side, of the patches that a speednet whitens
+DIRECTIONS = 3 * PATCH * PATCH  # numbers in a patch; each of its directions gets two filters
+FLATTEST = 5e-4  # added to the variance of every direction, so that the noise of flat ones is not blown up
 
 
 class ResidualBlock(nn.Module):
@@ -81,7 +85,44 @@ def davidnet(num_classes: int = 10, width: int = 64) -> nn.Sequential:
     )
 
 
-NETS = {"resnet18": resnet18, "davidnet": davidnet}
+def speednet(num_classes: int = 10, width: int = 64) -> nn.Sequential:
+    """A net that learns fast, after airbench94 (Jordan 2024, arXiv 2404.00498, section 3), whose whitening has a bias.
+
+    Maps (N, 3, H, W) images to (N, num_classes) logits; 32 or 24 pixels a side. Its logits are meant to be multiplied
+    by 1 / (4 · width) in the loss. Children: whiten (24 filters, for the function of this name), layer1 to layer3
+    (width, 4 and 4 × width channels on 15, 7, 3 pixels a side), pool, head. The convolutions begin by handing on what
+    they get, the scales of BatchNorm are fixed.
+    """
+    net = nn.Sequential(
+        OrderedDict(
+            whiten=nn.Sequential(nn.Conv2d(3, 2 * DIRECTIONS, PATCH, bias=False), nn.GELU()),
+            layer1=_conv_group(2 * DIRECTIONS, width),
+            layer2=_conv_group(width, 4 * width),
+            layer3=_conv_group(4 * width, 4 * width),
+            pool=nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten()),
+            head=nn.Linear(4 * width, num_classes, bias=False),
+        )
+    )
+    with torch.no_grad():
+        net.head.weight.div_(net.head.weight.std())
+    return net
+
+
+@torch.no_grad()
+def whiten(net: nn.Sequential, images: torch.Tensor) -> None:
+    """Set and fix a speednet's first filters so that 2×2 patches of normalised images (N, 3, H, W) come out white.
+
+    White: the 12 numbers of a patch become 12 uncorrelated ones of equal variance, each with its negative, since a GELU
+    follows. They are projections on the eigenvectors of the patches' covariance, divided by their deviation.
+    """
+    filters = net.whiten[0].weight
+    patches = F.unfold(images.cpu().double(), PATCH).transpose(1, 2).flatten(0, 1)  # (N · places, 12)
+    variances, directions = torch.linalg.eigh(patches.T @ patches / len(patches))
+    white = (directions / (variances + FLATTEST).sqrt()).T.reshape(-1, *filters.shape[1:])
+    filters.copy_(torch.cat([white, -white])).requires_grad_(False)
+
+
+NETS = {"resnet18": resnet18, "davidnet": davidnet, "speednet": speednet}
 
 
 def build(name: str, num_classes: int = 10, width: int = 64) -> nn.Sequential:
@@ -103,6 +144,20 @@ def _residual(channels: int) -> AddResidual:
     return AddResidual(nn.Sequential(_conv_norm_relu(channels, channels), _conv_norm_relu(channels, channels)))
 
 
+def _conv_group(inputs: int, outputs: int) -> nn.Sequential:
+    """Two convolutions, the first followed by a pooling that halves the side."""
+    first = _conv_norm_gelu(inputs, outputs, nn.MaxPool2d(2))
+    return nn.Sequential(*first, *_conv_norm_gelu(outputs, outputs))
+
+
+def _conv_norm_gelu(inputs: int, outputs: int, *pool: nn.Module) -> nn.Sequential:
+    conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+    nn.init.dirac_(conv.weight.data[:inputs])  # hands its input on; filters beyond that keep their random weights
+    norm = nn.BatchNorm2d(outputs, eps=1e-12, momentum=0.4)  # its statistics follow fast, for runs of few steps
+    norm.weight.requires_grad_(False)
+    return nn.Sequential(conv, *pool, norm, nn.GELU())
+
+
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[nn.Module]:
     """A net in eval mode inside the block; afterwards each of its modules has its own mode again."""
@@ -115,8 +170,8 @@ def evaluating(model: nn.Module) -> Iterator[nn.Module]:
 
 
 @cache
-def count_flops(net: str, width: int = 64, backward: bool = False) -> int:
-    """Floating-point operations of a net of `NETS` on one 32×32 image: of the forward pass, or with the backward pass.
+def count_flops(net: str, width: int = 64, backward: bool = False, side: int = 32) -> int:
+    """Floating-point operations of a net of `NETS` on one square image: of the forward pass, or with the backward pass.
 
     Of convolutions and linear layers alone; a multiplication and its addition are two. Nothing is computed: torch's
     counter reads the shapes of tensors without memory. The backward pass costs about twice the forward one, a product
@@ -124,7 +179,7 @@ def count_flops(net: str, width: int = 64, backward: bool = False) -> int:
     """
     with torch.device("meta"), torch.random.fork_rng(devices=[]):
         model = build(net, width=width)
-        images, labels = torch.empty(2, 3, 32, 32), torch.zeros(2, dtype=torch.long)  # BatchNorm needs two images
+        images, labels = torch.empty(2, 3, side, side), torch.zeros(2, dtype=torch.long)  # BatchNorm needs two images
     counter = FlopCounterMode(display=False)
     with counter, torch.set_grad_enabled(backward):
         loss = F.cross_entropy(model(images), labels)

@@ -10,7 +10,7 @@ from typing import Any
 
 from helpers import devices, models
 from helpers.data import augment
-from helpers.data.augment import Cutout, Flip, GridDistortion, PadCrop, Rotate, VerticalFlip
+from helpers.data.augment import AlternatingFlip, Cutout, Flip, GridDistortion, PadCrop, Rotate, VerticalFlip
 from helpers.devices import Compute
 from helpers.files import choice, literal, number
 
@@ -19,7 +19,8 @@ CHOICES = {
     "net": tuple(models.NETS),
     "schedule": ("one-cycle", "plateau", "step"),
     "statistics": ("dataset", "half", "per-image"),
-    "ease": ("linear", "cosine"),
+    "ease": ("linear", "cosine", "rex"),
+    "optimizer": ("sgd", "muon"),
     "watches": tuple(WATCHED),
 }
 FROM_ONE = ("width", "batch_size", "epochs", "ema_warmup")  # lowest value; other numbers begin at 0
@@ -41,19 +42,24 @@ class Recipe:
     schedule: str  # "one-cycle", "plateau" or "step"
     max_lr: float  # highest rate: the peak of One Cycle, the start of the others
     width: int = 64  # channels of the net's first stage
+    whiten: bool = False  # set and fix the first filters of a speednet by the training images' patches
     transforms: tuple[augment.Transform, ...] = PAD_CROP_FLIP_CUTOUT  # augmentation, in order
+    small_epochs: int = 0  # first epochs, in which the images have three quarters of their side
     statistics: str = "dataset"  # to normalise by: the "dataset"'s, "half", or its mean and the "per-image" deviation
     holdout: int = 0  # training images held out for validation; 0 trains on all of them
     min_lr: float = 0.0  # One Cycle's rate at both ends; the plateau's floor
-    peak: float = 5 / 24  # One Cycle's peak as a share of the run
-    ease: str = "linear"  # how One Cycle goes from one rate to the next, "linear" or "cosine"
+    peak: float = 5 / 24  # One Cycle's peak as a share of the run; 0 leaves its fall alone
+    ease: str = "linear"  # how One Cycle goes from one rate to the next, "linear", "cosine" or "rex"
     factor: float = 0.1  # what a plateau's cut or a step multiplies the rate by
     patience: int = 3  # epochs without improvement a plateau tolerates
     watches: str = "validation"  # whose loss a plateau looks at; "test" and "last batch" only in published runs
     cuts: tuple[int, ...] = ()  # epochs after which the step schedule cuts the rate; one that stands twice cuts twice
-    momentum: float = 0.9  # of SGD, as are the next two
-    nesterov: bool = False
+    optimizer: str = "sgd"  # or "muon" for the filters, whose rates are those of the plan
+    momentum: float = 0.9
+    nesterov: bool = False  # of SGD, as is the next; Muon has it, and no decay
     weight_decay: float = 0.0
+    head_lr: float = 0.0  # with Muon: highest rate of SGD for the head
+    shift_lr: float = 0.0  # with Muon: highest rate of SGD for what is added to channels, such as BatchNorm's shifts
     l1: float = 0.0  # factor on the sum of the absolute weights in the loss
     decay_norm_and_bias: bool = True  # whether weight decay also pulls on BatchNorm and biases
     label_smoothing: float = 0.0  # share of the target spread over all classes, in [0, 1]
@@ -70,6 +76,10 @@ class Recipe:
             number("an epoch of cuts", epoch, low=1, whole=True)
         if list(self.cuts) != sorted(self.cuts):
             raise ValueError(f"cuts are epochs in rising order, not {self.cuts}")
+        if self.whiten and self.net != "speednet":
+            raise ValueError(f"only a speednet's first filters can be set by whiten, not those of a {self.net}")
+        if self.optimizer == "muon" and not (self.head_lr and self.shift_lr):
+            raise ValueError("muon moves filters; head_lr and shift_lr must say how fast everything else may move")
         if self.decides_on == "validation" and not self.holdout:
             raise ValueError("a plateau that watches validation images needs a holdout, such as holdout=5000")
 
@@ -136,11 +146,16 @@ _PUBLISHED = {
     | {"transforms": (Flip(), Cutout(4, p=0.3)), "statistics": "half", "epochs": 25, "batch_size": 512}
     | {"max_lr": 0.0832, "factor": 0.2, "weight_decay": 2e-3, "claim": 88.51},
 }
+# The net, optimizer and augmentation of airbench94_muon (Jordan 2024), one momentum for all, small images first
+_FAST = {"net": "speednet", "optimizer": "muon", "momentum": 0.6, "label_smoothing": 0.2, "logit_scale": 1 / 256}
+_FAST |= {"whiten": True, "transforms": (PadCrop(2), AlternatingFlip()), "schedule": "one-cycle", "peak": 0.0}
 _EVERY = (
     Recipe("davidnet-onecycle", **_DAVIDNET, **_OURS, max_lr=0.1, min_lr=3e-4),  # rates as notebook 02 finds them
     Recipe("davidnet-onecycle-plus", **_DAVIDNET, **_OURS, **_PLUS, max_lr=0.4, min_lr=0.04),
     Recipe("resnet18-plateau", **_RESNET18, **_OURS, schedule="plateau", max_lr=0.1, factor=0.2, holdout=5_000),
     Recipe("resnet18-onecycle", **_RESNET18, **_OURS, **_SMOOTHED, schedule="one-cycle", max_lr=0.1, min_lr=1e-4),
+    Recipe("speedrun", **_FAST, epochs=10, small_epochs=4, batch_size=2_000, max_lr=0.24, head_lr=3580, shift_lr=283),
+    Recipe("sprint", **_FAST, epochs=4, small_epochs=2, batch_size=1_000, max_lr=0.17, head_lr=1790, shift_lr=142),
     *(Recipe(f"published-{run}", **fields) for run, fields in _PUBLISHED.items()),
 )
 RECIPES = {recipe.name: recipe for recipe in _EVERY}
@@ -231,7 +246,8 @@ def resolve_profile(name: str = "auto", compute: Compute | None = None) -> Profi
 def under(recipe: Recipe, profile: Profile) -> Recipe:
     """The recipe a profile really runs: fewer epochs, narrower, same shape of schedule.
 
-    A plateau's patience and the step schedule's cuts shrink with the epochs; One Cycle's peak is a share of them.
+    A plateau's patience, the step schedule's cuts and the epochs of small images shrink with the epochs; One Cycle's
+    peak is a share of them.
     The held-out share of the training images stays the same. Fields that were overridden stay as they were asked for.
     """
     epochs = recipe.epochs if "epochs" in recipe.overridden else _at_most(recipe.epochs, profile.epochs)
@@ -240,6 +256,7 @@ def under(recipe: Recipe, profile: Profile) -> Recipe:
     changes = {name: _at_most(getattr(recipe, name), getattr(profile, name)) for name in CAPPED}
     changes |= {
         "patience": round(recipe.patience * share),
+        "small_epochs": round(recipe.small_epochs * share),
         "cuts": tuple(max(1, round(epoch * share)) for epoch in recipe.cuts),
         "max_lr": recipe.max_lr if recipe.schedule == "one-cycle" else steady,
         "holdout": round(recipe.holdout * (profile.n_train or TRAINING_IMAGES) / TRAINING_IMAGES),

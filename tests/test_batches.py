@@ -169,7 +169,7 @@ def test_nothing_to_do_returns_the_images_themselves():
     assert len(augment.apply(augment.pipeline([Flip()], MEAN), images[:0])) == 0
 
 
-@pytest.mark.parametrize("name", recipes.RECIPES)
+@pytest.mark.parametrize("name", [name for name, one in recipes.RECIPES.items() if one.net != "speednet"])
 def test_every_recipe_s_pipeline_is_understood_by_albumentations(name, recwarn):
     augment.pipeline(recipes.RECIPES[name].transforms, MEAN)
     assert not [str(w.message) for w in recwarn if "not valid" in str(w.message)]

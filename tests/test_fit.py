@@ -248,7 +248,7 @@ def test_the_best_weights_survive_a_stop_before_they_are_written(tiny, monkeypat
     "name, changes, message",
     [
         ("davidnet-onecycle", {"min_lr": 0.5}, "need 0 <= min_lr <= max_lr, got min_lr=0.5, max_lr=0.1"),
-        ("davidnet-onecycle", {"peak": 0}, "peak is a share of the run between 0 and 1, not 0.0"),
+        ("davidnet-onecycle", {"peak": 1}, "peak is a share of the run, at least 0 and below 1, not 1.0"),
         ("davidnet-onecycle", {"momentum": 0}, "Nesterov momentum requires a momentum"),
         ("resnet18-plateau", {"factor": 2}, "Factor should be < 1"),
     ],

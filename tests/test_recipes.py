@@ -85,9 +85,9 @@ def test_published_plateaus_watch_what_theirs_did_and_say_so(letter):
     assert (recipe.patience, recipe.factor, recipe.decides_on) == PLATEAUS[letter]
 
 
-def test_there_are_eleven_recipes_and_ours_never_decide_on_the_test_set():
+def test_there_are_thirteen_recipes_and_ours_never_decide_on_the_test_set():
     ours = [r for r in RECIPES.values() if r.claim is None]
-    assert len(RECIPES) == 11 and len(ours) == 4
+    assert len(RECIPES) == 13 and len(ours) == 6
     assert {r.name: r.decides_on for r in ours if r.decides_on} == {"resnet18-plateau": "validation"}
 
 
@@ -181,7 +181,9 @@ def test_a_changed_published_recipe_claims_nothing():
         ("resnet18-plateau", {"watches": "train"}, "unknown watches 'train'; allowed: validation, test, last batch"),
         ("published-c", {"cuts": [3, 2]}, "cuts are epochs in rising order"),
         ("published-c", {"cuts": [0]}, "an epoch of cuts must be a whole number of at least 1, not 0"),
-        ("davidnet-onecycle", {"ease": "rex"}, "unknown ease 'rex'; allowed: linear, cosine"),
+        ("davidnet-onecycle", {"ease": "sine"}, "unknown ease 'sine'; allowed: linear, cosine, rex"),
+        ("davidnet-onecycle", {"whiten": True}, "only a speednet's first filters can be set by whiten"),
+        ("davidnet-onecycle", {"optimizer": "muon"}, "head_lr and shift_lr must say"),
         ("davidnet-onecycle", {"schedule": "cosine"}, "unknown schedule 'cosine'; allowed: one-cycle, plateau, step"),
     ],
 )

@@ -170,7 +170,7 @@ def test_impossible_plans_are_refused(call, message):
     "arguments, message",
     [
         ((2, 0.2, 0.1, 1.0), r"at least two steps that rise from 0, not \[0, 1, 1\]"),
-        ((10, 1.2, 0.1, 1.0), "share of the run between 0 and 1, not 1.2"),
+        ((10, 1.2, 0.1, 1.0), "share of the run, at least 0 and below 1, not 1.2"),
         ((10, 0.2, 1.0, 0.1), "min_lr <= max_lr"),
         ((10, 0.2, -0.1, 0.1), "min_lr <= max_lr"),
     ],

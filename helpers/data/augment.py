@@ -52,6 +52,11 @@ class Flip(Transform):
 
 
 @dataclass(frozen=True)
+class AlternatingFlip(Transform):
+    """Mirror left and right in every other epoch, one half of the images in even ones (Jordan 2024, section 3.6)."""
+
+
+@dataclass(frozen=True)
 class VerticalFlip(Transform):
     """Turn upside down; changes what most CIFAR-10 classes mean, kept to reproduce run C."""
 
@@ -84,7 +89,8 @@ class Cutout(Transform):
     fill: str = "mean"  # zero once normalised; or "black", about −2 standard deviations
 
 
-TRANSFORMS = {kind.__name__: kind for kind in (PadCrop, Flip, VerticalFlip, Rotate, GridDistortion, Cutout)}
+KINDS = (PadCrop, Flip, AlternatingFlip, VerticalFlip, Rotate, GridDistortion, Cutout)
+TRANSFORMS = {kind.__name__: kind for kind in KINDS}
 
 
 def to_dict(transform: Transform) -> dict[str, Any]:
@@ -120,6 +126,10 @@ def _steps(transform: Transform, mean: tuple[int, ...]) -> list[A.BasicTransform
             return [pad, A.RandomCrop(SIDE, SIDE)]
         case Flip(p):
             return [A.HorizontalFlip(p=p)]
+        case AlternatingFlip():
+            raise ValueError(
+                "AlternatingFlip depends on the epoch, which one image does not know; take loader='device'"
+            )
         case VerticalFlip(p):
             return [A.VerticalFlip(p=p)]
         case Rotate(limit, p):

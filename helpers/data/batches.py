@@ -14,12 +14,12 @@ from torch.utils.data import DataLoader
 from helpers import devices
 from helpers.data import augment
 from helpers.data.arrays import Images
-from helpers.data.augment import SIDE, Cutout, Flip, PadCrop, Transform, VerticalFlip
+from helpers.data.augment import SIDE, AlternatingFlip, Cutout, Flip, PadCrop, Transform, VerticalFlip
 from helpers.devices import Compute
 from helpers.files import choice
 
 PATHS = ("albumentations", "device")
-COVERED = (PadCrop, Flip, VerticalFlip, Cutout)
+COVERED = (PadCrop, Flip, AlternatingFlip, VerticalFlip, Cutout)
 Batch = tuple[torch.Tensor, torch.Tensor]  # images (B, 32, 32, 3) uint8, labels (B,) int64
 Transforms, Channels = Sequence[Transform], Sequence[float]
 
@@ -101,12 +101,20 @@ class DeviceLoader(_Loader):
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """Yield the epoch's batches, on the device."""
         count, rng = len(self.labels), np.random.default_rng((self.seed, epoch, 1))
-        draws = [self.order(epoch), *(draw(transform, count, rng) for transform in self.transforms)]
-        for chosen, *drawn in zip(*(self._send(values).split(self.batch_size) for values in draws)):
+        order = self.order(epoch)
+        turns = (self.first_mirrored()[order] + epoch) % 2
+        draws = [
+            turns if transform == AlternatingFlip() else draw(transform, count, rng) for transform in self.transforms
+        ]
+        for chosen, *drawn in zip(*(self._send(values).split(self.batch_size) for values in (order, *draws))):
             images = self.images[chosen]
             for transform, part in zip(self.transforms, drawn):
                 images = apply(transform, images, part, self.fill)
             yield images, self.labels[chosen]
+
+    def first_mirrored(self) -> np.ndarray:
+        """Whether epoch 0 mirrors each image where mirroring alternates, (N,) int64 of 0 and 1."""
+        return np.random.default_rng((self.seed, 0, 2)).integers(0, 2, len(self.split))
 
     def _send(self, values: np.ndarray) -> torch.Tensor:
         tensor = torch.tensor(values)
@@ -136,7 +144,7 @@ def apply(transform: Transform, images: torch.Tensor, drawn: torch.Tensor, mean:
             return crop(images, drawn, padding, border)
         case Cutout(size=size, fill=fill):
             return cut_out(images, drawn, size, mean if fill == "mean" else torch.zeros_like(mean))
-    axis = 2 if isinstance(transform, Flip) else 1
+    axis = 1 if isinstance(transform, VerticalFlip) else 2
     return torch.where(drawn.bool()[:, None, None, None], images.flip(axis), images)
 
 
@@ -161,9 +169,10 @@ def cut_out(images: torch.Tensor, corners: torch.Tensor, size: int, fill: torch.
 
 
 def choose_path(transforms: Transforms, compute: Compute) -> str:
-    """Who makes the batches, one of PATHS: as `compute` asks, else the device on a GPU, where it covers all."""
+    """Who makes the batches, one of PATHS: as `compute` asks, else the device where it must, or on a GPU can."""
     covered = all(isinstance(transform, COVERED) for transform in transforms)
-    path = compute.loader or ("device" if covered and compute.device != "cpu" else "albumentations")
+    needed = AlternatingFlip() in transforms
+    path = compute.loader or ("device" if needed or (covered and compute.device != "cpu") else "albumentations")
     choice("loader", path, PATHS)
     return path
 

@@ -26,6 +26,8 @@ from helpers.training.store import Row, Run, RunError
 
 EPOCHS_PER_SEED = 1000  # seeds of epochs: those of run seed 1 begin at 1000
 FIRST_STEPS = 3  # that tell how long a run will take
+SMALL = 3 / 4  # side of the images with which a recipe may begin, as a share of the full one
+VIEWS = {"test_accuracy": 1, "mirrored_accuracy": 2, "six_view_accuracy": 6}  # of each test image, at the end of a run
 
 
 class TrainingDiverged(RuntimeError):
@@ -98,9 +100,11 @@ def _train(setting: Setting, run: Run, saved: Row | None, hidden: bool) -> Fitte
         run.keep(kept, setting.configuration())
         say(epoch_line(state.history[-1], recipe.epochs), hidden)
     if not record:
-        logits = predict(state.judged, splits["test"], setting.normalize) * recipe.logit_scale
-        record = record_of(setting, state)
-        answers = store.of_logits(logits.numpy(), splits["test"].labels)
+        test = splits["test"]
+        logits = {name: predict(state.judged, test, setting.normalize, views) for name, views in VIEWS.items()}
+        accuracies = {name: scores(several, test, recipe.logit_scale)[1] for name, several in logits.items()}
+        record = record_of(setting, state) | accuracies
+        answers = store.of_logits((logits["test_accuracy"] * recipe.logit_scale).numpy(), test.labels)
         run.finish(record, answers, np.array(state.predicted))
     return Fitted(calibrated(state.judged, recipe.logit_scale), state.history, record)
 
@@ -116,8 +120,10 @@ def train_epoch(state: State, setting: Setting, batches: Loader, epoch: int, hid
     state.model.train()
     with devices.repeatable(), progress_bar(epoch, setting.recipe.epochs, len(batches), hidden) as bar:
         for images, labels in batches.epoch(epoch):
-            labels = devices.sent(labels, compute.device)
-            loss, logits = train_step(state, normalize(images), labels, setting.recipe, compute)
+            images, labels = normalize(images), devices.sent(labels, compute.device)
+            if epoch < setting.recipe.small_epochs:
+                images = F.interpolate(images, scale_factor=SMALL, mode="bilinear", antialias=True)
+            loss, logits = train_step(state, images, labels, setting.recipe, compute)
             sums += torch.stack((loss * len(labels), (logits.argmax(1) == labels).sum()))
             seen += len(labels)
             if bar.update():  # at most once a second, since reading waits for the device
@@ -145,8 +151,8 @@ def train_step(state: State, images: Tensor, labels: Tensor, recipe: Recipe, com
     step, a scalar, and the logits (B, K); both detached, neither waited for.
     """
     if state.plan is not None:
-        for group in state.optimizer.param_groups:
-            group["lr"] = float(state.plan[len(state.steps)])
+        for group, share in zip(state.optimizer.param_groups, state.shares):
+            group["lr"] = share * float(state.plan[len(state.steps)])
     with compute.autocast():
         logits = state.model(images)
     loss = recipe_loss(logits, labels, recipe)
@@ -170,10 +176,33 @@ def recipe_loss(logits: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
 
 
 @torch.no_grad()
-def predict(model: nn.Module, split: Images, normalize: Normalize) -> Tensor:
-    """Logits (N, K) of every image of a split, float32 on the CPU; the net is in eval mode meanwhile."""
+def predict(model: nn.Module, split: Images, normalize: Normalize, count: int = 1) -> Tensor:
+    """Logits (N, K) of every image of a split, float32 on the CPU; the net is in eval mode meanwhile.
+
+    A `count` of 2 or 6 averages over that many views of each image, see `views`.
+    """
+    means = []
     with models.evaluating(model), normalize.compute.autocast():
-        return torch.cat([model(normalize(images)).float() for images, _ in data.eval_batches(split)]).cpu()
+        for images, _ in data.eval_batches(split):
+            several = views(normalize(images), count)
+            means.append(sum(model(view).float() * share for view, share in several))
+    return torch.cat(means).cpu()
+
+
+def views(images: Tensor, count: int) -> list[tuple[Tensor, float]]:
+    """What a net is to look at in place of images (N, 3, H, W), and the share of each view in its answer.
+
+    1: the images alone. 2: also their mirror images. 6: half of the answer by these, the other half by both moved by
+    one pixel, up and left or down and right (as in airbench94, Jordan 2024).
+    """
+    if count == 1:
+        return [(images, 1.0)]
+    if count == 2:
+        return [(images, 1 / 2), (images.flip(3), 1 / 2)]
+    height, width = images.shape[2:]
+    padded = F.pad(images, (1, 1, 1, 1), mode="reflect")
+    upright = [(images, 1 / 4), (padded[..., 2:, 2:], 1 / 8), (padded[..., :height, :width], 1 / 8)]
+    return upright + [(view.flip(3), share) for view, share in upright]
 
 
 def evaluate(model: nn.Module, split: Images, normalize: Normalize, logit_scale: float = 1.0) -> tuple[float, float]:

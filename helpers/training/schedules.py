@@ -24,8 +24,13 @@ def cosine(share: float) -> float:
     return (1 - math.cos(math.pi * share)) / 2
 
 
+def rex(share: float) -> float:
+    """Slow at first, then ever faster: a rate that falls so is (1 − z) / (½ + ½ (1 − z)) (Chen et al. 2022, REX)."""
+    return share / (2 - share)
+
+
 Ease = Callable[[float], float]
-EASES: dict[str, Ease] = {"linear": linear, "cosine": cosine}
+EASES: dict[str, Ease] = {"linear": linear, "cosine": cosine, "rex": rex}
 
 
 def peak_step(total_steps: int, peak: float) -> int:
@@ -40,13 +45,14 @@ def one_cycle_plan(total_steps: int, peak: float, min_lr: float, max_lr: float, 
     """One Cycle without annihilation (Smith 2018, "A disciplined approach", section 4): up, and back down.
 
     Steps 0 and the last one train at `min_lr` exactly, the peak at `max_lr`, (total_steps,) float64. `peak` is where
-    it lies, as a share of the run; 5/24 in the assignment.
+    it lies, as a share of the run: 5/24 in the assignment; 0 leaves the fall alone.
     """
-    if not 0 < peak < 1:
-        raise ValueError(f"peak is a share of the run between 0 and 1, not {peak}")
+    if not 0 <= peak < 1:
+        raise ValueError(f"peak is a share of the run, at least 0 and below 1, not {peak}")
     if not 0 <= min_lr <= max_lr:
         raise ValueError(f"need 0 <= min_lr <= max_lr, got min_lr={min_lr}, max_lr={max_lr}")
-    return piecewise_plan([(0, min_lr), (peak_step(total_steps, peak), max_lr), (total_steps - 1, min_lr)], ease)
+    rise = [(0, min_lr), (peak_step(total_steps, peak), max_lr)] if peak else [(0, max_lr)]
+    return piecewise_plan([*rise, (total_steps - 1, min_lr)], ease)
 
 
 def piecewise_plan(knots: Sequence[tuple[int, float]], ease: Ease = linear) -> np.ndarray:

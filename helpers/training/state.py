@@ -15,10 +15,12 @@ from helpers.data import Dataset, DeviceLoader, Images, Normalize, TrainLoader
 from helpers.devices import Compute
 from helpers.recipes import Recipe
 from helpers.training import schedules, store
+from helpers.training.muon import Muon
 
 Loader = TrainLoader | DeviceLoader
 PARTS = ("model", "optimizer", "scaler", "plateau", "average")  # of a state; the last two may be missing
 PER_IMAGE = (0.2023, 0.1994, 0.2010)  # CIFAR-10's deviation within an image, on average; many projects copied it
+WHITENED = 5_000  # training images by which a speednet's first filters are set
 EMA_EVERY = 5  # steps between two updates of the average, as in cifar10-fast; every step where its horizon is short
 
 
@@ -85,27 +87,44 @@ class Setting:
         return {"recipe": self.recipe.to_dict(), **names, **sizes}
 
 
-def start(setting: Setting) -> tuple[nn.Module, torch.optim.SGD]:
+def start(setting: Setting) -> tuple[nn.Module, torch.optim.Optimizer]:
     """A recipe's net on the device, with the first weights of its seed, and its optimizer."""
     recipe = setting.recipe
     with devices.seeded(setting.seed):
         model = setting.compute.place(models.build(recipe.net, len(setting.dataset.classes), recipe.width))
+    if recipe.whiten:
+        images = torch.tensor(setting.dataset.train.images[:WHITENED])
+        models.whiten(model, setting.normalize(images))
     return model, make_optimizer(model, recipe)
 
 
-def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
-    """SGD as the recipe says, starting at its `max_lr`; on CUDA in one fused kernel, which waits for no scaler."""
-    decayed = [p for p in model.parameters() if p.ndim > 1 or recipe.decay_norm_and_bias]
-    free = [p for p in model.parameters() if p.ndim <= 1 and not recipe.decay_norm_and_bias]
-    groups = [{"params": decayed}] + ([{"params": free, "weight_decay": 0.0}] if free else [])
-    settings = {"momentum": recipe.momentum, "nesterov": recipe.nesterov, "weight_decay": recipe.weight_decay}
-    fused = next(model.parameters()).is_cuda or None  # on a CPU it gains nothing
-    optimizer = torch.optim.SGD(groups, recipe.max_lr, fused=fused, **settings)
+def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimizer, at the highest rate of each of its groups of weights."""
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    optimizer = make_muon(weights, recipe) if recipe.optimizer == "muon" else make_sgd(weights, recipe)
     start_momentum(optimizer)
     return optimizer
 
 
-def start_momentum(optimizer: torch.optim.SGD) -> None:
+def make_muon(weights: list[nn.Parameter], recipe: Recipe) -> Muon:
+    """Muon for the filters, and SGD, at rates of their own, for the head's matrix and for what is added to channels."""
+    rates = {4: recipe.max_lr, 2: recipe.head_lr, 1: recipe.shift_lr}
+    kinds = {ndim: [weight for weight in weights if weight.ndim == ndim] for ndim in rates}
+    groups = [{"params": kinds[ndim], "lr": lr, "orthogonal": ndim == 4} for ndim, lr in rates.items()]
+    return Muon(groups, recipe.max_lr, recipe.momentum)
+
+
+def make_sgd(weights: list[nn.Parameter], recipe: Recipe) -> torch.optim.SGD:
+    """SGD as the recipe says; on CUDA in one fused kernel, which waits for no scaler."""
+    decayed = [p for p in weights if p.ndim > 1 or recipe.decay_norm_and_bias]
+    free = [p for p in weights if p.ndim <= 1 and not recipe.decay_norm_and_bias]
+    groups = [{"params": decayed}] + ([{"params": free, "weight_decay": 0.0}] if free else [])
+    settings = {"momentum": recipe.momentum, "nesterov": recipe.nesterov, "weight_decay": recipe.weight_decay}
+    fused = weights[0].is_cuda or None  # on a CPU it gains nothing
+    return torch.optim.SGD(groups, recipe.max_lr, fused=fused, **settings)
+
+
+def start_momentum(optimizer: torch.optim.Optimizer) -> None:
     """Give every weight a momentum of zero, from which the first step is the same as from none.
 
     Left to itself, fused SGD allocates the momenta without filling them and trusts the first step to do so; where the
@@ -162,6 +181,7 @@ class State:
         recipe, compute = setting.recipe, setting.compute
         self.model, self.optimizer = start(setting)
         self.plan = schedules.plan_of(recipe, steps_per_epoch)  # the rate of every step; None where a plateau decides
+        self.shares = [group["lr"] / recipe.max_lr for group in self.optimizer.param_groups]  # of it, for each group
         cut = {"factor": recipe.factor, "patience": recipe.patience, "min_lr": recipe.min_lr}
         self.plateau = ReduceLROnPlateau(self.optimizer, **cut) if self.plan is None else None
         horizon = recipe.ema_epochs * steps_per_epoch
@@ -190,7 +210,7 @@ class State:
             if saved.get(name):  # a run may go on without the gradient scaler it began with, or with one it had not
                 getattr(self, name).load_state_dict(saved[name])
         for group in self.optimizer.param_groups:  # with the kernel of this device, not of the one before
-            group["fused"] = self.optimizer.defaults["fused"]
+            group["fused"] = self.optimizer.defaults.get("fused")
         self.history, self.predicted = list(saved["history"]), list(saved["predicted"].numpy())
         self.steps = [(lr, momentum) for lr, momentum in saved["steps"].tolist()]
         self.began = len(self.history)
