@@ -122,6 +122,24 @@ def threads(count: int | None) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def trainable() -> Iterator[None]:
+    """Gradients are on, new numbers float32 and autocast off, whatever the caller has set, which comes back."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    off = {"enabled": False, "cache_enabled": False}  # in a caller's block, casts of weights outlive the next step
+    try:
+        with (
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            torch.autocast("cpu", **off),
+            torch.autocast("cuda", **off),
+        ):
+            yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Repeatable results inside the block, torch seeded; all generators but an Apple GPU's are given back."""
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())), repeatable():

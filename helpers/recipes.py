@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,8 +72,8 @@ class Recipe:
     def __post_init__(self) -> None:
         for each in dataclasses.fields(self):
             self._check(each.name, each.type)
-        for epoch in self.cuts:
-            number("an epoch of cuts", epoch, low=1, whole=True)
+        cuts = tuple(number("an epoch of cuts", epoch, low=1, whole=True) for epoch in self.cuts)
+        object.__setattr__(self, "cuts", cuts)
         if list(self.cuts) != sorted(self.cuts):
             raise ValueError(f"cuts are epochs in rising order, not {self.cuts}")
         if self.whiten and self.net != "speednet":
@@ -91,7 +91,8 @@ class Recipe:
             raise ValueError(f"{name} must be True or False, not {value!r}")
         elif kind in (int, float):
             high = 1 if name in UP_TO_ONE else math.inf
-            number(name, value, low=int(name in FROM_ONE), high=high, whole=kind is int)
+            value = number(name, value, low=int(name in FROM_ONE), high=high, whole=kind is int)
+            object.__setattr__(self, name, value)  # a NumPy number is Python's now
 
     @property
     def decides_on(self) -> str | None:
@@ -161,16 +162,16 @@ _EVERY = (
 RECIPES = {recipe.name: recipe for recipe in _EVERY}
 
 
-def get(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
+def get(name: str, overrides: Mapping[str, Any] | str | None = None) -> Recipe:
     """Look up a recipe by its name, or that of a changed one, such as "davidnet-onecycle+max_lr=0.2".
 
-    Overrides are fields to change, such as {"epochs": 3}; they become part of the name, so that runs are kept apart.
+    Overrides are fields to change, see `changes_of`; they become part of the name, so that runs are kept apart.
     """
     name, *named = name.split("+")
     if name not in RECIPES:
         raise ValueError(f"unknown recipe {name!r}; there are: {', '.join(RECIPES)}")
     told = (part.partition("=") for part in named)
-    changes = {field: literal(value) for field, _, value in told} | dict(overrides or {})
+    changes = changes_of({field: value for field, _, value in told}) | changes_of(overrides)
     unknown = [key for key in changes if key not in FIELDS]
     if unknown:
         raise ValueError(f"unknown field {', '.join(map(repr, unknown))}; overrides may set: {', '.join(FIELDS)}")
@@ -184,12 +185,20 @@ def get(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
     return changed
 
 
+def changes_of(overrides: Mapping[str, Any] | str | None) -> dict[str, Any]:
+    """Overrides such as {"epochs": 3}; they, or their values, may be text, as command lines and YAML give them."""
+    given = literal(overrides or {})
+    if not isinstance(given, Mapping):
+        raise ValueError(f'overrides are fields and their values, such as {{"epochs": 3}}, not {overrides!r}')
+    return {name: literal(value) for name, value in given.items()}
+
+
 def _as_declared(name: str, value: Any) -> Any:
     """Lists as the tuples they stand for, and 1 as 1.0 where a field is a float: equal recipes have equal names."""
     if name == "transforms":
         return augment.from_list(value)
     if name == "cuts":
-        return tuple(value)
+        return tuple(value) if isinstance(value, Iterable) else (value,)
     whole = isinstance(value, int) and not isinstance(value, bool)
     return float(value) if whole and Recipe.__dataclass_fields__[name].type is float else value
 

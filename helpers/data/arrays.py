@@ -1,17 +1,19 @@
 """CIFAR-10 and the built-in Shapes-10 as arrays in memory, and the split into training and validation images."""
 
+import hashlib
 import os
 from dataclasses import dataclass, field, replace
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from helpers.data import cifar10, shapes10
-from helpers.files import choice
+from helpers.files import choice, number
 
 SPLIT_SEED = 45_000  # fixed, so that every recipe holds out the same images
+NEEDED = "a split needs images (N, 32, 32, 3) uint8, RGB from 0 to 255, and labels (N,) int64"
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,12 @@ class Images:
     images: np.ndarray  # (N, 32, 32, 3) uint8 RGB
     labels: np.ndarray  # (N,) int64
     masks: np.ndarray | None = None  # (N, 32, 32) bool, True on the object; Shapes-10 only
+
+    def __post_init__(self) -> None:
+        given, side = (self.images, self.labels), np.shape(self.images)[1:3]  # notebook 03 has smaller images
+        told = [f"{getattr(array, 'dtype', type(array))} {np.shape(array)}" for array in given]
+        if told != [f"uint8 {(len(self), *side, 3)}", f"int64 {(len(self),)}"]:
+            raise ValueError(f"{NEEDED}; these are {told[0]} and {told[1]}")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -46,6 +54,23 @@ class Dataset:
     std: tuple[float, float, float]  # standard deviation, likewise
     train: Images = field(repr=False)
     test: Images = field(repr=False)
+
+    def __post_init__(self) -> None:
+        for value in (*self.mean, *self.std):
+            number("the mean and the deviation of a channel", value, 0, 1)
+        for split in (self.train, self.test):
+            if split.images.shape[1:3] != (shapes10.SIDE, shapes10.SIDE):
+                raise ValueError(f"{NEEDED}; these are {split.images.shape}: resize them first")
+            if others := {*split.labels.tolist()} - {*range(len(self.classes))}:
+                raise ValueError(f"labels are 0 to {len(self.classes) - 1}, places in `classes`; these hold {others}")
+
+    @cached_property
+    def digest(self) -> str:
+        """Of all that a training sees of it: the same digest, the same images and labels, in the same order."""
+        facts, told = np.array([len(self.classes), *self.mean, *self.std], dtype=float), hashlib.sha256()
+        for array in (facts, self.train.images, self.train.labels, self.test.images, self.test.labels):
+            told.update(np.ascontiguousarray(array))
+        return told.hexdigest()[:16]
 
     def subset(self, n_train: int | None, n_test: int | None) -> "Dataset":
         """The same data set with so many images of each split, see `Images.thinned`."""

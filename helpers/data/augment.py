@@ -33,7 +33,7 @@ class Transform:
             if name in CHOICES:
                 choice(name, value, CHOICES[name])
             elif name in LIMITS:
-                number(name, value, *LIMITS[name], whole=name != "p")
+                object.__setattr__(self, name, number(name, value, *LIMITS[name], whole=name != "p"))
 
 
 @dataclass(frozen=True)

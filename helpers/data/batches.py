@@ -24,6 +24,15 @@ Batch = tuple[torch.Tensor, torch.Tensor]  # images (B, 32, 32, 3) uint8, labels
 Transforms, Channels = Sequence[Transform], Sequence[float]
 
 
+def steps_per_epoch(images: int, batch_size: int) -> int:
+    """Batches that an epoch has: a last one of at most an eighth of the others is left out, unless it is the only one.
+
+    BatchNorm would normalise by so few images, by one even, and spoil the weights; the next epoch draws others.
+    """
+    full, rest = divmod(images, batch_size)
+    return full + (8 * rest > batch_size or 0 < rest == images)
+
+
 @dataclass(eq=False)
 class _Loader:
     """Shuffled training batches of a split; the order of an epoch is drawn from (seed, epoch)."""
@@ -31,16 +40,17 @@ class _Loader:
     split: Images
     transforms: Transforms
     mean: Channels  # what cutout fills with, in [0, 1]
-    batch_size: int  # the last batch of an epoch may be smaller
+    batch_size: int  # the last batch of an epoch may be smaller, see `steps_per_epoch`
     seed: int = 0
 
     def __len__(self) -> int:
-        return -(-len(self.split) // self.batch_size)
+        return steps_per_epoch(len(self.split), self.batch_size)
 
     def order(self, epoch: int) -> np.ndarray:
-        """The order in which an epoch shows the images, (N,) int64."""
+        """The order in which an epoch shows the images, (N,) int64, without those that it leaves out."""
         # NumPy pads short keys with zeros: the last number keeps the order's stream apart from every batch's
-        return np.random.default_rng((self.seed, epoch, 0)).permutation(len(self.split))
+        order = np.random.default_rng((self.seed, epoch, 0)).permutation(len(self.split))
+        return order[: len(self) * self.batch_size]
 
 
 @dataclass(eq=False)
@@ -182,8 +192,9 @@ class Normalize:
 
     def __init__(self, mean: Channels, std: Channels, compute: Compute):
         self.mean, self.compute = tuple(mean), compute
-        self.scale = torch.tensor([1 / (255 * s) for s in std], device=compute.device).view(1, 3, 1, 1)
-        self.shift = torch.tensor([-m / s for m, s in zip(mean, std)], device=compute.device).view(1, 3, 1, 1)
+        kind = {"dtype": torch.float32, "device": compute.device}
+        self.scale = torch.tensor([1 / (255 * s) for s in std], **kind).view(1, 3, 1, 1)
+        self.shift = torch.tensor([-m / s for m, s in zip(mean, std)], **kind).view(1, 3, 1, 1)
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Turn (N, 32, 32, 3) uint8 into (N, 3, 32, 32) float32, about zero mean and unit standard deviation."""

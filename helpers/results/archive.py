@@ -21,7 +21,8 @@ GRID = (  # columns of rate_grid.csv
     *(*KEY, "net", "epochs", "holdout", "max_lr", "min_lr", "logit_scale"),
     *("val_accuracy", "train_accuracy", "seconds", "device", "loader", "commit", "date"),
 )
-TEXTS = dict.fromkeys(("commit", "decides_on", "loader"), str)  # a commit may look like a number, the others be empty
+# a commit and a digest may look like numbers, the others be empty
+TEXTS = dict.fromkeys(("commit", "data_digest", "decides_on", "loader"), str)
 KINDS = ("predicted", "confidence")  # of arrays in predictions.npz; "cifar10/labels" are those of all runs
 Row = dict[str, Any]
 
@@ -123,9 +124,14 @@ def merged(path: Path, rows: Iterable[Row]) -> pd.DataFrame:
 
 
 def stored(root: Path | None) -> dict[tuple[str, int], Run]:
-    """The run store's runs on CIFAR-10 under the full profile, by recipe and seed."""
-    folders = sorted((root or training.runs_root()).glob("cifar10/full/*/seed-*"))
-    return {(path.parent.name, int(path.name.removeprefix("seed-"))): Run(path) for path in folders}
+    """The run store's runs on CIFAR-10 under the full profile, by recipe and seed, without copies of their folders."""
+    found = {}
+    for path in sorted((root or training.runs_root()).glob("cifar10/full/*/seed-*")):
+        run, seed = Run(path), files.seed_of(path.name)
+        record = run.record()
+        if seed is not None and (record is None or training.run_of(record, root) == run):
+            found[path.parent.name, seed] = run
+    return found
 
 
 def cells(root: Path | None) -> Iterator[Row]:

@@ -62,7 +62,7 @@ def fit(
     RunError says that what lies on disk is incomplete or broken, TrainingDiverged that the loss is no longer a number.
     """
     setting = Setting.of(recipe, dataset, profile, seed, compute)
-    run = store.run_directory(setting.dataset.name, setting.profile, setting.recipe.name, seed, root)
+    run = store.run_directory(setting.dataset.name, setting.profile, setting.recipe.name, setting.seed, root)
     waiting = f"{setting.recipe.name}, seed {seed}: another process trains it; waiting for its result"
     with contextlib.ExitStack() as held:
         if run.record() is None:  # a finished run is only read: its folder may be one that cannot be written to
@@ -72,6 +72,7 @@ def fit(
         return _train(setting, run, saved, hidden)
 
 
+@devices.trainable()
 def _train(setting: Setting, run: Run, saved: Row | None, hidden: bool) -> Fitted:
     recipe, record = setting.recipe, run.record()
     if record and not saved:
@@ -86,7 +87,7 @@ def _train(setting: Setting, run: Run, saved: Row | None, hidden: bool) -> Fitte
         for row in state.history:
             say(epoch_line(row, recipe.epochs), hidden)
         how = f"trained before, on {record['date'][:10]}" if record else f"continuing after epoch {len(state.history)}"
-        say(f"{recipe.name}, seed {setting.seed}: {how}", hidden)
+        say(f"{recipe.name}, seed {setting.seed}: {how}; so far on {', then '.join(saved['devices'])}", hidden)
     if saved and not record:
         run.follow(saved)  # a kill may have come between the checkpoint and its tables
     for epoch in range(len(state.history), recipe.epochs):  # none of a finished run
