@@ -92,10 +92,10 @@ def number(name: str, value: Any, low: float, high: float = math.inf, *, whole: 
     return value
 
 
-def seed_of(name: str) -> int | None:
-    """K of a name that ends in "seed-K", a run's or a range test's; None of others, as of a copy: "seed-0 (1)"."""
-    seed = name.rpartition("seed-")[2]
-    return int(seed) if seed.isdecimal() else None
+def full_runs(root: Path) -> dict[Path, int]:
+    """Folders of a run store's full runs on CIFAR-10, and their seeds: seed-K alone, no copy such as "seed-0 (1)"."""
+    found = {path: path.name.removeprefix("seed-") for path in sorted(root.glob("cifar10/full/*/seed-*"))}
+    return {path: int(seed) for path, seed in found.items() if seed.isdecimal()}
 
 
 def in_words(seconds: float) -> str:

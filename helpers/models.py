@@ -172,11 +172,8 @@ def evaluating(model: nn.Module) -> Iterator[nn.Module]:
 
 
 def copied(whole: Any) -> Any:
-    """A deep copy of a net, or of a net and its optimizer, whatever was left on its modules when it was used before.
-
-    An output that a hook kept there has a graph, with which torch copies nothing: the copy has its numbers alone.
-    """
-    own = torch.Tensor.__deepcopy__
+    """A deep copy of a net, or of it and its optimizer; of outputs that hooks left on its modules, numbers alone."""
+    own = torch.Tensor.__deepcopy__  # which refuses what has a graph
     torch.Tensor.__deepcopy__ = lambda kept, memo: own(kept, memo) if kept.is_leaf else kept.detach().clone()
     try:
         return copy.deepcopy(whole)

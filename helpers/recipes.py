@@ -165,13 +165,17 @@ RECIPES = {recipe.name: recipe for recipe in _EVERY}
 def get(name: str, overrides: Mapping[str, Any] | str | None = None) -> Recipe:
     """Look up a recipe by its name, or that of a changed one, such as "davidnet-onecycle+max_lr=0.2".
 
-    Overrides are fields to change, see `changes_of`; they become part of the name, so that runs are kept apart.
+    Overrides are fields to change, such as {"epochs": 3}; they become part of the name, so that runs are kept apart.
+    They, or their values, may be text, as command lines and YAML give them.
     """
     name, *named = name.split("+")
     if name not in RECIPES:
         raise ValueError(f"unknown recipe {name!r}; there are: {', '.join(RECIPES)}")
-    told = (part.partition("=") for part in named)
-    changes = changes_of({field: value for field, _, value in told}) | changes_of(overrides)
+    given = literal(overrides or {})
+    if not isinstance(given, Mapping):
+        raise ValueError(f'overrides are fields and their values, such as {{"epochs": 3}}, not {overrides!r}')
+    told = {field: value for field, _, value in (part.partition("=") for part in named)} | dict(given)
+    changes = {field: literal(value) for field, value in told.items()}
     unknown = [key for key in changes if key not in FIELDS]
     if unknown:
         raise ValueError(f"unknown field {', '.join(map(repr, unknown))}; overrides may set: {', '.join(FIELDS)}")
@@ -183,14 +187,6 @@ def get(name: str, overrides: Mapping[str, Any] | str | None = None) -> Recipe:
     if changed.decides_on in ("test", "last batch") and not name.startswith("published-"):
         raise ValueError(f"{name} may not decide on the {changed.watches}: let it watch held-out validation images")
     return changed
-
-
-def changes_of(overrides: Mapping[str, Any] | str | None) -> dict[str, Any]:
-    """Overrides such as {"epochs": 3}; they, or their values, may be text, as command lines and YAML give them."""
-    given = literal(overrides or {})
-    if not isinstance(given, Mapping):
-        raise ValueError(f'overrides are fields and their values, such as {{"epochs": 3}}, not {overrides!r}')
-    return {name: literal(value) for name, value in given.items()}
 
 
 def _as_declared(name: str, value: Any) -> Any:
@@ -255,9 +251,8 @@ def resolve_profile(name: str = "auto", compute: Compute | None = None) -> Profi
 def under(recipe: Recipe, profile: Profile) -> Recipe:
     """The recipe a profile really runs: fewer epochs, narrower, same shape of schedule.
 
-    A plateau's patience, the step schedule's cuts and the epochs of small images shrink with the epochs; One Cycle's
-    peak is a share of them.
-    The held-out share of the training images stays the same. Fields that were overridden stay as they were asked for.
+    A plateau's patience, the step schedule's cuts and the epochs of small images shrink with the epochs. The held-out
+    share of the training images stays the same. Fields that were overridden stay as they were asked for.
     """
     epochs = recipe.epochs if "epochs" in recipe.overridden else _at_most(recipe.epochs, profile.epochs)
     share = epochs / recipe.epochs

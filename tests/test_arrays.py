@@ -136,7 +136,7 @@ LABELS = np.arange(40) % 10
     ids=["[0, 1]", "float64", "int64", "first", "grey", "one", "RGBA", "single", "short", "list", "torch", *"+-|"],
 )
 def test_images_that_a_net_would_take_for_something_else_are_refused(images):
-    with pytest.raises(ValueError, match=r"needs images \(N, 32, 32, 3\) uint8, RGB from 0 to 255, and labels \(N,\)"):
+    with pytest.raises(ValueError, match=r"images \(N, 32, 32, 3\) uint8, RGB, and labels \(N,\)"):
         Dataset("cifar10", "CIFAR-10", tuple(CLASSES), (0.5,) * 3, (0.2,) * 3, Images(images, LABELS), tiny())
 
 
@@ -144,8 +144,8 @@ def test_images_that_a_net_would_take_for_something_else_are_refused(images):
     "labels", [LABELS.astype(np.int32), LABELS / 1, LABELS[:, None], list(LABELS), LABELS.astype("U")]
 )
 def test_labels_are_whole_numbers_of_one_type(labels):
-    with pytest.raises(ValueError, match=r"labels \(N,\) int64; these are"):
-        Images(IMAGES, labels)
+    with pytest.raises(ValueError, match=r"labels \(N,\) int64, not uint8 \(40, 32, 32, 3\) and "):
+        labelled(labels)
 
 
 @pytest.mark.parametrize("labels", [LABELS + 1, LABELS - 1])

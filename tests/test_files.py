@@ -141,19 +141,13 @@ def test_other_things_of_numpy_s_are_no_numbers(value):
         files.number("x", value, 0, whole=True)
 
 
-@pytest.mark.parametrize(
-    ("name", "seed"),
-    [
-        ("seed-0", 0),
-        ("exp-0.0001-10-100-seed-12", 12),
-        ("seed-0 (1)", None),
-        ("seed-0-old", None),
-        ("seed-0 copy", None),
-    ]
-    + [("seed-", None), ("seed-0.bak", None), ("seed--1", None), ("seeds", None)],
-)
-def test_the_seed_of_a_name(name, seed):
-    assert files.seed_of(name) == seed
+def test_a_run_is_seed_k_alone(tmp_path):
+    names = ("seed-0", "seed-12", "seed-0 (1)", "seed-0-old", "seed-0 copy", "seed-", "seed-0.bak", "seed--1", "seeds")
+    for name in names:
+        (tmp_path / "cifar10/full/r" / name).mkdir(parents=True)
+    found = files.full_runs(tmp_path)
+    assert {path.name: seed for path, seed in found.items()} == {"seed-0": 0, "seed-12": 12}
+    assert files.full_runs(tmp_path / "none") == {}
 
 
 @pytest.mark.parametrize("value", ["c", None, ["a"]])

@@ -196,7 +196,7 @@ def test_a_run_keeps_the_threads_it_began_with(small_recipe, tiny, monkeypatch):
     """With others sums round otherwise; whoever goes on, the caller's threads come back."""
     seen, step = [], story.train_step
     monkeypatch.setattr(story, "train_step", lambda *given: seen.append(torch.get_num_threads()) or step(*given))
-    with devices.threads(2), monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with devices.trainable(2), monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         stop_at("checkpoint.pt", 2, patch)
         fit(small_recipe, tiny, profile="full", hidden=True)
     assert len(seen) == 10 and torch.get_num_threads() == 1
@@ -339,7 +339,7 @@ def relabelled(dataset):
 
 
 def test_other_labels_under_the_same_name_are_another_configuration(trained, small_recipe, tiny, tmp_path):
-    said = r"\(data_digest was [0-9a-f]{16}, is [0-9a-f]{16}\).*or data of another name"
+    said = r"\(data_digest was [0-9a-f]{16}, is [0-9a-f]{16}\).*and give other data another name"
     root = shutil.copytree(trained[1].path.parents[3], tmp_path / "copy")
     with pytest.raises(ValueError, match=said):
         fit(small_recipe, relabelled(tiny), profile="full", seed=3, root=root, hidden=True)

@@ -13,7 +13,6 @@ from helpers.data import cifar10, shapes10
 from helpers.files import choice, number
 
 SPLIT_SEED = 45_000  # fixed, so that every recipe holds out the same images
-NEEDED = "a split needs images (N, 32, 32, 3) uint8, RGB from 0 to 255, and labels (N,) int64"
 
 
 @dataclass(frozen=True)
@@ -23,12 +22,6 @@ class Images:
     images: np.ndarray  # (N, 32, 32, 3) uint8 RGB
     labels: np.ndarray  # (N,) int64
     masks: np.ndarray | None = None  # (N, 32, 32) bool, True on the object; Shapes-10 only
-
-    def __post_init__(self) -> None:
-        given, side = (self.images, self.labels), np.shape(self.images)[1:3]  # notebook 03 has smaller images
-        told = [f"{getattr(array, 'dtype', type(array))} {np.shape(array)}" for array in given]
-        if told != [f"uint8 {(len(self), *side, 3)}", f"int64 {(len(self),)}"]:
-            raise ValueError(f"{NEEDED}; these are {told[0]} and {told[1]}")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -59,8 +52,11 @@ class Dataset:
         for value in (*self.mean, *self.std):
             number("the mean and the deviation of a channel", value, 0, 1)
         for split in (self.train, self.test):
-            if split.images.shape[1:3] != (shapes10.SIDE, shapes10.SIDE):
-                raise ValueError(f"{NEEDED}; these are {split.images.shape}: resize them first")
+            told = [f"{getattr(one, 'dtype', type(one))} {np.shape(one)}" for one in (split.images, split.labels)]
+            if told != [f"uint8 {(len(split), 32, 32, 3)}", f"int64 {(len(split),)}"]:
+                raise ValueError(
+                    f"a split has images (N, 32, 32, 3) uint8, RGB, and labels (N,) int64, not {' and '.join(told)}"
+                )
             if others := {*split.labels.tolist()} - {*range(len(self.classes))}:
                 raise ValueError(f"labels are 0 to {len(self.classes) - 1}, places in `classes`; these hold {others}")
 

@@ -25,11 +25,8 @@ Transforms, Channels = Sequence[Transform], Sequence[float]
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:
-    """Batches that an epoch has: a last one of at most an eighth of the others is left out, unless it is the only one.
-
-    BatchNorm would normalise by so few images, by one even, and spoil the weights; the next epoch draws others.
-    """
-    full, rest = divmod(images, batch_size)
+    """Batches of an epoch: a last one of at most an eighth of the others is left out, unless it is the only one."""
+    full, rest = divmod(images, batch_size)  # BatchNorm would normalise by the rest alone, be it one image
     return full + (8 * rest > batch_size or 0 < rest == images)
 
 
@@ -49,8 +46,8 @@ class _Loader:
     def order(self, epoch: int) -> np.ndarray:
         """The order in which an epoch shows the images, (N,) int64, without those that it leaves out."""
         # NumPy pads short keys with zeros: the last number keeps the order's stream apart from every batch's
-        order = np.random.default_rng((self.seed, epoch, 0)).permutation(len(self.split))
-        return order[: len(self) * self.batch_size]
+        shuffled = np.random.default_rng((self.seed, epoch, 0)).permutation(len(self.split))
+        return shuffled[: len(self) * self.batch_size]
 
 
 @dataclass(eq=False)
@@ -113,9 +110,7 @@ class DeviceLoader(_Loader):
         count, rng = len(self.labels), np.random.default_rng((self.seed, epoch, 1))
         order = self.order(epoch)
         turns = (self.first_mirrored()[order] + epoch) % 2
-        draws = [
-            turns if transform == AlternatingFlip() else draw(transform, count, rng) for transform in self.transforms
-        ]
+        draws = [turns if one == AlternatingFlip() else draw(one, count, rng) for one in self.transforms]
         for chosen, *drawn in zip(*(self._send(values).split(self.batch_size) for values in (order, *draws))):
             images = self.images[chosen]
             for transform, part in zip(self.transforms, drawn):
@@ -192,9 +187,8 @@ class Normalize:
 
     def __init__(self, mean: Channels, std: Channels, compute: Compute):
         self.mean, self.compute = tuple(mean), compute
-        kind = {"dtype": torch.float32, "device": compute.device}
-        self.scale = torch.tensor([1 / (255 * s) for s in std], **kind).view(1, 3, 1, 1)
-        self.shift = torch.tensor([-m / s for m, s in zip(mean, std)], **kind).view(1, 3, 1, 1)
+        self.scale = torch.tensor([1 / (255 * s) for s in std], device=compute.device).view(1, 3, 1, 1)
+        self.shift = torch.tensor([-m / s for m, s in zip(mean, std)], device=compute.device).view(1, 3, 1, 1)
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Turn (N, 32, 32, 3) uint8 into (N, 3, 32, 32) float32, about zero mean and unit standard deviation."""

@@ -2,8 +2,7 @@
 
 A is a layer's output, (N, C, h, w), and G = ∂y/∂A with y the logit of each image's class. A method turns the two into
 one number per cell, (N, h, w): evidence for the class where it is positive, against the class where it is negative.
-In eval mode no image of a batch knows of the others, so one forward pass and one backward pass from the sum of the
-logits serve all images and all layers.
+In eval mode no image knows of the others, so one backward pass from the sum of the logits serves all images and layers.
 """
 
 import contextlib
@@ -169,13 +168,11 @@ def _classes(logits: torch.Tensor, targets: Targets | None) -> torch.Tensor:
 
 def class_numbers(targets: Targets, count: int) -> torch.Tensor:
     """Targets of so many images as a tensor (count,) int64; those that are no whole numbers are a ValueError."""
-    try:
-        classes = targets if isinstance(targets, torch.Tensor) else torch.tensor(targets)
-    except (TypeError, ValueError, RuntimeError):  # names, None
-        classes = torch.tensor(torch.nan)
-    if classes.shape != (count,) or classes.is_floating_point() or classes.dtype == torch.bool:
-        raise ValueError(f"targets must be {count} whole numbers, a class for each image, not {targets}")
-    return classes.long()
+    with contextlib.suppress(TypeError, ValueError, RuntimeError):  # names, None
+        classes = torch.as_tensor(targets)
+        if classes.shape == (count,) and not classes.is_floating_point() and classes.dtype != torch.bool:
+            return classes.long()
+    raise ValueError(f"targets must be {count} whole numbers, a class for each image, not {targets}")
 
 
 def _without_map(model: nn.Module, layer: object) -> ValueError:

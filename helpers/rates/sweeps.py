@@ -113,10 +113,9 @@ def _measured(setting: Setting, sweep: Sweep) -> dict[str, Any]:
 def stored(root: Path) -> Iterator[dict[str, Any]]:
     """Rows of range_curves.csv, one for each step: the full range tests on CIFAR-10 of a run store."""
     for path in sorted(root.glob("cifar10/full/*/range-tests/*-seed-*.json")):
-        seed, test = files.seed_of(path.stem), store.read_json(path, ADVICE)
-        name, recipe = path.stem.removesuffix(f"-seed-{seed}"), path.parts[-3]
-        key = {"dataset": "cifar10", "profile": "full", "recipe": recipe, "seed": seed, "sweep": name}
-        points = enumerate(zip(*(test[column] for column in COLUMNS))) if seed is not None else ()
+        (name, _, seed), test = path.stem.rpartition("-seed-"), store.read_json(path, ADVICE)
+        key = {"dataset": "cifar10", "profile": "full", "recipe": path.parts[-3], "seed": seed, "sweep": name}
+        points = enumerate(zip(*(test[column] for column in COLUMNS))) if seed.isdecimal() else ()  # else it is a copy
         yield from ({**key, "step": step, **dict(zip(COLUMNS, point))} for step, point in points)
 
 

@@ -57,8 +57,8 @@ def fit(
     """Train a recipe, or take up where an earlier call was stopped, or return the run that is finished.
 
     A checkpoint is written after every epoch. Killed at any moment and called again, a run continues from its last
-    epoch and ends with the same weights, on a CPU of the same kind bit for bit: it keeps the number of threads that it
-    began with, and the loader. A run is never continued under another configuration.
+    epoch and ends with the same weights, on a CPU of the same kind in the same number format bit for bit: it keeps the
+    threads and the loader that it began with. A run is never continued under another configuration or with other data.
     RunError says that what lies on disk is incomplete or broken, TrainingDiverged that the loss is no longer a number.
     """
     setting = Setting.of(recipe, dataset, profile, seed, compute)
@@ -68,11 +68,10 @@ def fit(
         if run.record() is None:  # a finished run is only read: its folder may be one that cannot be written to
             held.enter_context(run.lock(lambda: say(waiting, hidden)))
         saved = run.checkpoint(setting.configuration())
-        held.enter_context(devices.threads((saved or {}).get("threads")))
+        held.enter_context(devices.trainable((saved or {}).get("threads")))
         return _train(setting, run, saved, hidden)
 
 
-@devices.trainable()
 def _train(setting: Setting, run: Run, saved: Row | None, hidden: bool) -> Fitted:
     recipe, record = setting.recipe, run.record()
     if record and not saved:

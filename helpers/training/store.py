@@ -122,9 +122,7 @@ class Run:
         there.setdefault("data_digest", here.get("data_digest"))  # runs of before it was kept
         changed = [f"{k} was {there.get(k)}, is {here[k]}" for k in here if k != "claim" and there.get(k) != here[k]]
         if changed:
-            mend = (
-                "Move or delete that folder, or make the change an override, or data of another name: it gets its own"
-            )
+            mend = "Move or delete that folder, or make the change an override, and give other data another name"
             raise ValueError(f"{self.path} holds a run of another configuration ({'; '.join(changed)}). {mend}")
 
     def answers(self) -> Answers | None:
@@ -200,11 +198,10 @@ def provenance() -> dict[str, Any]:
 @functools.cache  # what a process runs is what it found when it began
 def commit() -> str:
     """The commit of the package's checkout, marked where files differ from it; "unknown" outside a checkout."""
-    own = ["--git-dir=.git", "--work-tree=."]  # of no repository around it
-    command = ["git", "-C", str(REPO_ROOT), *own, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    alone = {"PATH": os.environ.get("PATH", os.defpath)}  # a hook's variables name the repository that it belongs to
+    command = ["git", "--git-dir=.git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    own = {"cwd": REPO_ROOT, "env": {"PATH": os.environ.get("PATH", os.defpath)}}  # a hook's name another repository
     with contextlib.suppress(OSError):  # no git
-        return subprocess.run(command, capture_output=True, text=True, env=alone).stdout.strip() or "unknown"
+        return subprocess.run(command, capture_output=True, text=True, **own).stdout.strip() or "unknown"
     return "unknown"
 
 
