@@ -90,8 +90,7 @@ def keep_memory() -> None:
     """Let memory that was freed stay with the process, for its next use, instead of going back to the system.
 
     By default glibc returns every large block when it is freed, and the system clears its pages anew when it is taken
-    again: 400,000 page faults in each step of DavidNet with 512 images, a fifth of its time. No result changes; the
-    process holds on to its peak.
+    again: 400,000 page faults in each step of DavidNet with 512 images, a fifth of its time. A process keeps its peak.
     """
     if platform.libc_ver()[0] == "glibc":  # other C libraries have no such options
         ctypes.CDLL(None).mallopt(MMAP_MAX, 0)
@@ -111,14 +110,18 @@ def repeatable() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def threads(count: int | None) -> Iterator[None]:
-    """So many threads inside the block, None as many as before: with others, sums round otherwise."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
+def trainable(threads: int | None = None) -> Iterator[None]:
+    """Gradients, float32, no autocast inside the block, whatever the caller has set, and so many threads, or theirs."""
+    before = torch.get_default_dtype(), torch.get_num_threads()
+    torch.set_default_dtype(torch.float32)
+    torch.set_num_threads(threads or before[1])  # with others, sums round otherwise
+    cpu, cuda = (torch.autocast(kind, enabled=False, cache_enabled=False) for kind in ("cpu", "cuda"))
     try:
-        yield
+        with torch.inference_mode(False), torch.enable_grad(), cpu, cuda:  # else casts of weights outlive a step
+            yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_default_dtype(before[0])
+        torch.set_num_threads(before[1])
 
 
 @contextlib.contextmanager

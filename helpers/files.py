@@ -5,6 +5,7 @@ Standard library only until something is locked: Colab needs it before anything 
 
 import ast
 import contextlib
+import errno
 import json
 import math
 import os
@@ -12,6 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from numbers import Number
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,11 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         with open(temporary, "rb+") as written:
-            os.fsync(written.fileno())  # the bytes must reach the disk before the name
+            try:
+                os.fsync(written.fileno())  # the bytes must reach the disk before the name
+            except OSError as error:
+                if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):  # some mounted drives cannot
+                    raise
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -63,12 +69,12 @@ def exclusive(path: Path, waiting: Callable[[], object] = lambda: None, refuse: 
         yield
 
 
-def literal(text: str) -> Any:
-    """Read a value as a Python literal, else as JSON, both of JSON's types; anything else is a string."""
+def literal(value: Any) -> Any:
+    """Read a text as a Python literal, else as JSON; a number of NumPy's is Python's then, and all else as it was."""
     for read in (ast.literal_eval, json.loads):
         with contextlib.suppress(Exception):
-            return json.loads(json.dumps(read(text)))
-    return text
+            return json.loads(json.dumps(read(value)))
+    return value.item() if isinstance(value, Number) and hasattr(value, "item") else value
 
 
 def choice(name: str, value: Any, allowed: Iterable[str]) -> None:
@@ -77,12 +83,19 @@ def choice(name: str, value: Any, allowed: Iterable[str]) -> None:
         raise ValueError(f"unknown {name} {value!r}; allowed: {', '.join(allowed)}")
 
 
-def number(name: str, value: Any, low: float, high: float = math.inf, *, whole: bool = False) -> None:
-    """Raise a ValueError that says what is allowed, unless `value` is a finite number in [low, high]."""
-    kind = int if whole else (int, float)
+def number(name: str, value: Any, low: float, high: float = math.inf, *, whole: bool = False) -> int | float:
+    """A finite number in [low, high] as Python's; anything else is a ValueError that says what is allowed."""
+    value, kind = value if isinstance(value, str) else literal(value), int if whole else (int, float)
     if isinstance(value, bool) or not isinstance(value, kind) or not (low <= value <= high and value < math.inf):
         bound = f"from {low} to {high}" if high < math.inf else f"of at least {low}"
         raise ValueError(f"{name} must be a {'whole ' * whole}number {bound}, not {value!r}")
+    return value
+
+
+def full_runs(root: Path) -> dict[Path, int]:
+    """Folders of a run store's full runs on CIFAR-10, and their seeds: seed-K alone, no copy such as "seed-0 (1)"."""
+    found = {path: path.name.removeprefix("seed-") for path in sorted(root.glob("cifar10/full/*/seed-*"))}
+    return {path: int(seed) for path, seed in found.items() if seed.isdecimal()}
 
 
 def in_words(seconds: float) -> str:

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,8 +72,8 @@ class Recipe:
     def __post_init__(self) -> None:
         for each in dataclasses.fields(self):
             self._check(each.name, each.type)
-        for epoch in self.cuts:
-            number("an epoch of cuts", epoch, low=1, whole=True)
+        cuts = tuple(number("an epoch of cuts", epoch, low=1, whole=True) for epoch in self.cuts)
+        object.__setattr__(self, "cuts", cuts)
         if list(self.cuts) != sorted(self.cuts):
             raise ValueError(f"cuts are epochs in rising order, not {self.cuts}")
         if self.whiten and self.net != "speednet":
@@ -91,7 +91,8 @@ class Recipe:
             raise ValueError(f"{name} must be True or False, not {value!r}")
         elif kind in (int, float):
             high = 1 if name in UP_TO_ONE else math.inf
-            number(name, value, low=int(name in FROM_ONE), high=high, whole=kind is int)
+            value = number(name, value, low=int(name in FROM_ONE), high=high, whole=kind is int)
+            object.__setattr__(self, name, value)  # a NumPy number is Python's now
 
     @property
     def decides_on(self) -> str | None:
@@ -161,16 +162,20 @@ _EVERY = (
 RECIPES = {recipe.name: recipe for recipe in _EVERY}
 
 
-def get(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
+def get(name: str, overrides: Mapping[str, Any] | str | None = None) -> Recipe:
     """Look up a recipe by its name, or that of a changed one, such as "davidnet-onecycle+max_lr=0.2".
 
     Overrides are fields to change, such as {"epochs": 3}; they become part of the name, so that runs are kept apart.
+    They, or their values, may be text, as command lines and YAML give them.
     """
     name, *named = name.split("+")
     if name not in RECIPES:
         raise ValueError(f"unknown recipe {name!r}; there are: {', '.join(RECIPES)}")
-    told = (part.partition("=") for part in named)
-    changes = {field: literal(value) for field, _, value in told} | dict(overrides or {})
+    given = literal(overrides or {})
+    if not isinstance(given, Mapping):
+        raise ValueError(f'overrides are fields and their values, such as {{"epochs": 3}}, not {overrides!r}')
+    told = {field: value for field, _, value in (part.partition("=") for part in named)} | dict(given)
+    changes = {field: literal(value) for field, value in told.items()}
     unknown = [key for key in changes if key not in FIELDS]
     if unknown:
         raise ValueError(f"unknown field {', '.join(map(repr, unknown))}; overrides may set: {', '.join(FIELDS)}")
@@ -189,7 +194,7 @@ def _as_declared(name: str, value: Any) -> Any:
     if name == "transforms":
         return augment.from_list(value)
     if name == "cuts":
-        return tuple(value)
+        return tuple(value) if isinstance(value, Iterable) else (value,)
     whole = isinstance(value, int) and not isinstance(value, bool)
     return float(value) if whole and Recipe.__dataclass_fields__[name].type is float else value
 
@@ -245,9 +250,8 @@ def resolve_profile(name: str = "auto", compute: Compute | None = None) -> Profi
 def under(recipe: Recipe, profile: Profile) -> Recipe:
     """The recipe a profile really runs: fewer epochs, narrower, same shape of schedule.
 
-    A plateau's patience, the step schedule's cuts and the epochs of small images shrink with the epochs; One Cycle's
-    peak is a share of them.
-    The held-out share of the training images stays the same. Fields that were overridden stay as they were asked for.
+    A plateau's patience, the step schedule's cuts and the epochs of small images shrink with the epochs. The held-out
+    share of the training images stays the same. Fields that were overridden stay as they were asked for.
     """
     epochs = recipe.epochs if "epochs" in recipe.overridden else _at_most(recipe.epochs, profile.epochs)
     share = epochs / recipe.epochs

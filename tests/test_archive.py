@@ -17,6 +17,7 @@ from fixture_runs import change_record, full_run
 from helpers import recipes
 from helpers.data import augment
 from helpers.recipes import PROFILES
+from helpers.regenerate import request
 from helpers.regenerate.publish import publish
 from helpers.regenerate.tables import ablations_table, profiles_table, results_table, short_device
 from helpers.results import archive
@@ -162,6 +163,27 @@ def test_a_damaged_run_is_named_and_nothing_is_written(tree, store, tmp_path):
     with pytest.raises(RunError, match="published-b1/seed-0/record.json cannot be read"):
         publish(tree, {}, tree, broken)
     assert files_of(tree) == before
+
+
+@pytest.mark.parametrize("copy", ["seed-0 (1)", "seed-0-old", "seed-0 copy", "seed-7", "../published-b1 (copy)/seed-0"])
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_copy_beside_a_run_is_no_run(copy, finished, store, tmp_path):
+    """As a file manager leaves it, or who followed the advice to move a folder."""
+    root = shutil.copytree(store, tmp_path / "store")
+    node = notebook(compares=True)
+    before, tables = request.contents(node, root, root), archive.tables(tmp_path, root)
+    said = archive.answers(tmp_path, root)
+    left = shutil.copytree(root / "cifar10/full/published-b1/seed-0", root / "cifar10/full/published-b1" / copy)
+    change = json.loads((left / "record.json").read_text()) | {"test_accuracy": 0.8}
+    (left / "record.json").write_text(json.dumps(change))
+    if not finished:
+        (left / "record.json").unlink()
+    if finished or copy.startswith("seed-0"):  # else it looks like a run that is under way
+        for name, table in archive.tables(tmp_path, root).items():
+            pd.testing.assert_frame_equal(table, tables[name])
+        assert archive.answers(tmp_path, root).keys() == said.keys()
+    if copy.startswith("seed-0"):
+        assert request.contents(node, root, root) == before
 
 
 def test_no_full_runs_no_data(tmp_path):

@@ -1,7 +1,10 @@
 """helpers.data.arrays: what a data set holds, its subsets, and the fixed split into training and validation."""
 
+import dataclasses
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -92,7 +95,7 @@ def test_subset_is_stratified_and_deterministic(n_train, n_test):
 
 def test_subset_keeps_images_labels_and_masks_together():
     whole = tiny(masks=True)
-    part = Dataset("x", "X", (), (), (), whole, whole).subset(10, None).train
+    part = Dataset("x", "X", tuple(CLASSES), (), (), whole, whole).subset(10, None).train
     places = [int(np.flatnonzero((whole.images == image).all(axis=(1, 2, 3)))[0]) for image in part.images]
     assert places == sorted(places)
     assert np.array_equal(whole.labels[places], part.labels)
@@ -106,6 +109,77 @@ def test_take_copies_in_the_order_asked():
     assert np.array_equal(part.masks, whole.masks[[3, 1]])
     part.images[:] = 0
     assert whole.images[3].any()
+
+
+IMAGES = np.random.default_rng(1).integers(0, 256, (40, 32, 32, 3), np.uint8)
+LABELS = np.arange(40) % 10
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        IMAGES / np.float32(255),
+        IMAGES / 255,
+        IMAGES.astype(np.int64),
+        IMAGES.transpose(0, 3, 1, 2),
+        IMAGES[..., 0],
+        IMAGES[..., :1],
+        np.concatenate([IMAGES, IMAGES[..., :1]], -1),
+        IMAGES[0],
+        IMAGES[:39],
+        list(IMAGES),
+        torch.tensor(IMAGES),
+        IMAGES.repeat(2, 1).repeat(2, 2),
+        IMAGES[:, 2:30, 2:30],
+        IMAGES[:, :, 2:30],
+    ],
+    ids=["[0, 1]", "float64", "int64", "first", "grey", "one", "RGBA", "single", "short", "list", "torch", *"+-|"],
+)
+def test_images_that_a_net_would_take_for_something_else_are_refused(images):
+    with pytest.raises(ValueError, match=r"images \(N, 32, 32, 3\) uint8, RGB, and labels \(N,\)"):
+        Dataset("cifar10", "CIFAR-10", tuple(CLASSES), (0.5,) * 3, (0.2,) * 3, Images(images, LABELS), tiny())
+
+
+@pytest.mark.parametrize(
+    "labels", [LABELS.astype(np.int32), LABELS / 1, LABELS[:, None], list(LABELS), LABELS.astype("U")]
+)
+def test_labels_are_whole_numbers_of_one_type(labels):
+    with pytest.raises(ValueError, match=r"labels \(N,\) int64, not uint8 \(40, 32, 32, 3\) and "):
+        labelled(labels)
+
+
+@pytest.mark.parametrize("labels", [LABELS + 1, LABELS - 1])
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_labels_are_places_among_the_classes(labels, split):
+    with pytest.raises(ValueError, match="labels are 0 to 9, places in `classes`; these hold {(10|-1)}"):
+        dataclasses.replace(labelled(LABELS), **{split: Images(IMAGES, labels)})
+
+
+def test_a_mean_in_pixel_values_is_refused():
+    with pytest.raises(
+        ValueError, match="the mean and the deviation of a channel must be a number from 0 to 1, not 125"
+    ):
+        dataclasses.replace(labelled(LABELS), mean=(125.3, 122.9, 113.9))
+
+
+def labelled(labels, images=IMAGES):
+    """A data set with these in training; the test images are always the same."""
+    return Dataset("mine", "Mine", tuple(CLASSES), (0.5,) * 3, (0.2,) * 3, Images(images, labels), tiny())
+
+
+def test_a_digest_is_of_all_that_a_training_sees_and_of_nothing_else():
+    one, turned = labelled(LABELS), np.arange(40)[::-1]
+    assert labelled(LABELS.copy(), np.asfortranarray(IMAGES)).digest == one.digest == one.subset(None, None).digest
+    assert dataclasses.replace(one, title="Other", classes=tuple(CLASSES[::-1])).digest == one.digest
+    changed = [
+        labelled(LABELS[::-1].copy()),
+        labelled(LABELS, 255 - IMAGES),
+        labelled(LABELS[turned], IMAGES[turned]),
+        dataclasses.replace(one, test=tiny(39)),
+        dataclasses.replace(one, mean=(0.5, 0.5, 0.4)),
+        one.subset(39, None),
+    ]
+    assert len({one.digest, *(other.digest for other in changed)}) == 7
 
 
 def test_loaded_arrays_are_read_only():

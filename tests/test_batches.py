@@ -29,6 +29,7 @@ from helpers.data import (
     batches,
     choose_path,
     eval_batches,
+    steps_per_epoch,
 )
 from helpers.data.batches import draw
 from helpers.devices import Compute
@@ -255,9 +256,32 @@ def test_an_epoch_holds_every_image_once(count, batch_size, seed, epoch):
     loader = TrainLoader(numbered(count), [], MEAN, batch_size, seed)
     batches = list(loader.epoch(epoch))
     labels = torch.cat([labels for _, labels in batches])
-    assert sorted(labels.tolist()) == list(range(count))
-    assert len(batches) == len(loader) == -(-count // batch_size)
+    assert len(set(labels.tolist())) == len(labels) and {*labels.tolist()} <= {*range(count)}
+    assert len(batches) == len(loader) == steps_per_epoch(count, batch_size)
+    left_out = count - len(labels)
+    assert left_out in (0, count % batch_size) and left_out <= batch_size / 8 and len(labels) > 0
     assert all((images[:, 0, 0, 0] == labels).all() for images, labels in batches)  # labels stay with their images
+
+
+@pytest.mark.parametrize(
+    ("images", "batch_size", "steps", "last"),
+    [(512, 73, 7, 73), (74, 73, 1, 73), (512, 74, 7, 68), (73, 8, 9, 8), (74, 8, 10, 2), (1, 73, 1, 1), (5, 1, 5, 1)],
+)
+@PATHS
+def test_a_tiny_last_batch_is_left_out_unless_it_is_the_only_one(path, images, batch_size, steps, last):
+    loader = path(noise(images), [Flip()], MEAN, batch_size)
+    sizes = [len(labels) for _, labels in loader.epoch(0)]
+    assert sizes == [batch_size] * (steps - 1) + [last] and len(loader) == steps
+    if images == 512:  # every epoch leaves out others
+        assert {*range(512)} == {*np.concatenate([loader.order(epoch) for epoch in range(9)]).tolist()}
+
+
+@pytest.mark.parametrize("name", recipes.RECIPES)
+@pytest.mark.parametrize("profile", recipes.PROFILES.values(), ids=lambda profile: profile.name)
+def test_no_recipe_leaves_images_out(name, profile):
+    recipe = recipes.under(recipes.RECIPES[name], profile)
+    images = (profile.n_train or recipes.TRAINING_IMAGES) - recipe.holdout
+    assert steps_per_epoch(images, recipe.batch_size) == -(-images // recipe.batch_size)
 
 
 def test_epochs_seeds_and_batches_are_shuffled_differently():

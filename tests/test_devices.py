@@ -120,10 +120,10 @@ def test_a_container_s_share_of_the_cores_counts(limit, expected, monkeypatch, t
 
 def test_threads_are_set_inside_the_block_and_given_back():
     before = torch.get_num_threads()
-    with pytest.raises(KeyError), devices.threads(before + 1):
+    with pytest.raises(KeyError), devices.trainable(before + 1):
         assert torch.get_num_threads() == before + 1
         raise KeyError
-    with devices.threads(None):
+    with devices.trainable():
         assert torch.get_num_threads() == before
 
 

@@ -1,9 +1,11 @@
 """Whole files or none, one process at a time, values of a command line, errors that say what is allowed."""
 
+import errno
 import json
 import multiprocessing
 import os
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,6 +28,22 @@ def test_a_file_is_replaced_whole_in_a_folder_made_for_it(tmp_path, monkeypatch)
     files.write_atomic(tmp_path / "new/a.txt", b"\x00")
     assert (tmp_path / "new/a.txt").read_bytes() == b"\x00" and os.listdir(tmp_path / "new") == ["a.txt"]
     assert steps == ["flush", "replace"] * 2
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.ENOSYS])
+def test_a_drive_that_knows_no_flushing_takes_files_all_the_same(number, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda file: (_ for _ in ()).throw(OSError(number, os.strerror(number))))
+    files.write_atomic(tmp_path / "a.txt", "α")
+    assert (tmp_path / "a.txt").read_text() == "α" and os.listdir(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
+def test_bytes_that_did_not_reach_the_disk_replace_nothing(number, tmp_path, monkeypatch):
+    (tmp_path / "a.txt").write_text("old")
+    monkeypatch.setattr(os, "fsync", lambda file: (_ for _ in ()).throw(OSError(number, os.strerror(number))))
+    with pytest.raises(OSError, match=os.strerror(number)):
+        files.write_atomic(tmp_path / "a.txt", "new")
+    assert (tmp_path / "a.txt").read_text() == "old" and os.listdir(tmp_path) == ["a.txt"]
 
 
 def test_an_interrupted_write_leaves_the_old_file_and_no_other(tmp_path):
@@ -107,6 +125,29 @@ def test_numbers_are_refused_with_what_is_allowed(value, limits, said):
         files.number("x", value, **limits)
     files.number("x", 0.5, 0, 1)
     files.number("x", 1, 1, 1, whole=True)
+
+
+@pytest.mark.parametrize(
+    "value", [*np.arange(3, 5), np.uint8(3), np.float32(0.5), np.float64(3), np.linspace(1, 2, 3)[1]]
+)
+def test_numpy_s_numbers_are_python_s(value):
+    found = files.number("x", value, 0)
+    assert found == value and type(found) in (int, float) and json.loads(json.dumps(found)) == found
+
+
+@pytest.mark.parametrize("value", [np.bool_(True), np.float32("nan"), np.array([1, 2]), np.array(["1"]), np.str_("1")])
+def test_other_things_of_numpy_s_are_no_numbers(value):
+    with pytest.raises(ValueError, match="x must be a whole number of at least 0, not"):
+        files.number("x", value, 0, whole=True)
+
+
+def test_a_run_is_seed_k_alone(tmp_path):
+    names = ("seed-0", "seed-12", "seed-0 (1)", "seed-0-old", "seed-0 copy", "seed-", "seed-0.bak", "seed--1", "seeds")
+    for name in names:
+        (tmp_path / "cifar10/full/r" / name).mkdir(parents=True)
+    found = files.full_runs(tmp_path)
+    assert {path.name: seed for path, seed in found.items()} == {"seed-0": 0, "seed-12": 12}
+    assert files.full_runs(tmp_path / "none") == {}
 
 
 @pytest.mark.parametrize("value", ["c", None, ["a"]])

@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import json
 import shutil
@@ -195,7 +196,7 @@ def test_a_run_keeps_the_threads_it_began_with(small_recipe, tiny, monkeypatch):
     """With others sums round otherwise; whoever goes on, the caller's threads come back."""
     seen, step = [], story.train_step
     monkeypatch.setattr(story, "train_step", lambda *given: seen.append(torch.get_num_threads()) or step(*given))
-    with devices.threads(2), monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with devices.trainable(2), monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         stop_at("checkpoint.pt", 2, patch)
         fit(small_recipe, tiny, profile="full", hidden=True)
     assert len(seen) == 10 and torch.get_num_threads() == 1
@@ -329,6 +330,101 @@ def test_a_run_is_never_mixed_with_another_configuration(trained, small_recipe, 
     next((tmp_path / "copy").rglob("record.json")).unlink()  # unfinished runs are guarded as well
     with pytest.raises(ValueError, match="max_lr was 0.1, is 0.2"):
         fit(changed, tiny, profile="full", seed=3, root=tmp_path / "copy", hidden=True)
+
+
+def relabelled(dataset):
+    """The same images under other labels."""
+    train = data.Images(dataset.train.images, (dataset.train.labels + 1) % 10)
+    return dataclasses.replace(dataset, train=train)
+
+
+def test_other_labels_under_the_same_name_are_another_configuration(trained, small_recipe, tiny, tmp_path):
+    said = r"\(data_digest was [0-9a-f]{16}, is [0-9a-f]{16}\).*and give other data another name"
+    root = shutil.copytree(trained[1].path.parents[3], tmp_path / "copy")
+    with pytest.raises(ValueError, match=said):
+        fit(small_recipe, relabelled(tiny), profile="full", seed=3, root=root, hidden=True)
+    next(root.rglob("record.json")).unlink()
+    with pytest.raises(ValueError, match=said):
+        fit(small_recipe, relabelled(tiny), profile="full", seed=3, root=root, hidden=True)
+
+
+def test_a_run_of_before_digests_were_kept_is_still_the_same_run(trained, small_recipe, tiny, tmp_path):
+    root = shutil.copytree(trained[1].path.parents[3], tmp_path / "copy")
+    path = next(root.rglob("checkpoint.pt"))
+    saved = torch.load(path, weights_only=True)
+    configuration = json.loads(saved["configuration"])
+    del configuration["data_digest"]
+    torch.save({**saved, "configuration": json.dumps(configuration)}, path)
+    again = fit(small_recipe, tiny, profile="full", seed=3, root=root, hidden=True)
+    assert again.history == trained[0].history
+
+
+def test_a_finished_run_tells_in_which_number_format_it_was_trained(small_recipe, tiny, monkeypatch, capsys):
+    for precision in ("bf16", "fp32"):  # the second is not trained: the run is there
+        monkeypatch.setenv("HELPERS_PRECISION", precision)
+        fitted = fit(small_recipe, tiny, profile="full")
+    shown = capsys.readouterr().out
+    assert "trained before, on 20" in shown and shown.splitlines()[-1].endswith("thread), bf16")
+    assert fitted.record["device"].endswith(", bf16")
+
+
+def test_a_finished_run_whose_history_was_cut_short_comes_back_whole(trained, small_recipe, tiny, tmp_path):
+    root = shutil.copytree(trained[1].path.parents[3], tmp_path / "copy")
+    path = next(root.rglob("history.csv"))
+    path.write_text(path.read_text()[:-30])
+    again = fit(small_recipe, tiny, profile="full", seed=3, root=root, hidden=True)
+    assert again.history == Run(path.parent).history() == trained[0].history
+
+
+@contextlib.contextmanager
+def doubles():
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+        assert torch.get_default_dtype() == torch.float64  # as it was
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+MODES = {"no gradients": torch.no_grad, "inference": torch.inference_mode, "float64": doubles}
+MODES |= {"autocast": lambda: torch.autocast("cpu", torch.bfloat16)}
+
+
+@pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
+def test_whatever_the_caller_has_set_a_run_is_the_same(mode, trained, small_recipe, tiny):
+    with mode():
+        before = torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu")
+        again = fit(small_recipe, tiny, profile="full", seed=3, hidden=True)
+        assert before == (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu"))
+    assert equal(weights(run_of(again.record)), weights(trained[1]))
+    assert untimed(again.history) == untimed(trained[0].history)
+    again.model(torch.randn(2, 3, 32, 32)).sum().backward()
+    assert all(weight.dtype == torch.float32 and weight.grad is not None for weight in again.model.parameters())
+
+
+def test_bf16_inside_a_caller_s_autocast_is_bf16_alone(small_recipe, tiny, tmp_path):
+    """Whose block keeps casts of weights from step to step, if it is let."""
+    asked = {"profile": "full", "compute": Compute("cpu", "bf16"), "hidden": True}
+    alone = fit(small_recipe, tiny, root=tmp_path / "alone", **asked)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = fit(small_recipe, tiny, root=tmp_path / "inside", **asked)
+    assert untimed(inside.history) == untimed(alone.history)
+
+
+def test_a_tiny_last_batch_spoils_nothing_and_is_not_planned(small_recipe, tiny):
+    """150 images in batches of 149: one image alone would be a batch."""
+    recipe = dataclasses.replace(small_recipe, batch_size=149)
+    fitted = fit(recipe, tiny, profile="full", hidden=True)
+    assert len(steps_csv(run_of(fitted.record)).splitlines()) == 1 + 3
+    assert fitted.history[-1]["lr"] == recipe.min_lr and fitted.history[1]["lr"] == recipe.max_lr
+    assert all(row["test_loss"] < 5 for row in fitted.history)
+
+
+def test_seeds_and_fields_may_be_numpy_s(trained, small_recipe, tiny, tmp_path):
+    recipe = dataclasses.replace(small_recipe, epochs=np.int64(3), max_lr=np.float64(0.1), batch_size=np.int32(32))
+    again = fit(recipe, tiny, profile="full", seed=np.arange(4)[3], root=tmp_path, hidden=True)
+    assert equal(weights(run_of(again.record, tmp_path)), weights(trained[1]))
+    assert run_of(again.record, tmp_path).record()["seed"] == 3
 
 
 def test_a_plateau_holds_out_images_decides_by_them_and_keeps_the_best(tiny):

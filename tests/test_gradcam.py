@@ -545,13 +545,19 @@ def test_layer_without_spatial_output(layer):
 @pytest.mark.parametrize(
     "targets, said",
     [
-        ([0, 1], r"3 whole numbers, one for each image, in 0\.\.9, not tensor\(\[0, 1\]"),
-        ([0, 1, 2, 3], "not tensor"),
-        ([[0, 1, 2]], r"not tensor\(\[\[0, 1, 2\]"),
-        ([0.0, 1.0, 2.0], "not tensor"),
-        ([True, False, True], "not tensor"),
+        ([0, 1], r"3 whole numbers, a class for each image, not \[0, 1\]"),
+        ([0, 1, 2, 3], r"not \[0, 1, 2, 3\]"),
+        ([[0, 1, 2]], r"not \[\[0, 1, 2\]\]"),
+        ([0.0, 1.0, 2.0], "whole numbers"),
+        ([True, False, True], "whole numbers"),
         ([0, -1, 2], r"in 0\.\.9, not tensor\(\[ 0, -1"),
         (torch.tensor([11, 10, 3]), r"in 0\.\.9, not tensor\(\[11, 10"),
+        (["cat", "dog", "ship"], r"not \['cat', 'dog', 'ship'\]"),
+        (np.array(["cat", "dog", "ship"]), "3 whole numbers"),
+        ([0, None, 2], r"not \[0, None, 2\]"),
+        ([None, None, None], "3 whole numbers"),
+        (3, "not 3"),
+        ("cat", "not cat"),
     ],
 )
 def test_wrong_targets(targets, said):

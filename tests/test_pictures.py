@@ -7,6 +7,7 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
+import matplotlib.style
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -36,6 +37,18 @@ def drawn(ax):
     """The pixels that an axes shows."""
     (image,) = ax.images
     return np.asarray(image.get_array())
+
+
+@pytest.mark.parametrize("style_of_theirs", ["default", "dark_background", "classic", "ggplot"])
+def test_pictures_look_as_published_whatever_the_reader_s_settings_say(style_of_theirs):
+    theirs = {"image.origin": "lower", "savefig.transparent": True, "text.color": "white", "axes.titlecolor": "white"}
+    images = grey(0, 255, side=32)
+    expected = style.png(pictures.plot_images(images, ["dark", "light"], columns=1))
+    with matplotlib.rc_context(theirs), matplotlib.style.context(style_of_theirs):
+        backend = matplotlib.get_backend()
+        style.use_style()
+        assert style.png(pictures.plot_images(images, ["dark", "light"], columns=1)) == expected
+        assert matplotlib.get_backend() == backend
 
 
 def title_of(ax):

@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import dataclasses
+import functools
 import io
 import json
 import math
@@ -17,12 +18,13 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from helpers import models, rates, recipes, training
+from helpers import data, models, rates, recipes, training
 from helpers.devices import Compute
+from helpers.gradcam import cascade
 from helpers.rates import NAMES, Curve, Sweep, range_test, smooth, suggest, sweeps
 from helpers.rates.curves import step_noise, valley
 from helpers.results import archive
-from helpers.training import Setting, train_step
+from helpers.training import MovingAverage, Setting, train_step
 
 # ---- reading a curve
 
@@ -312,6 +314,127 @@ def test_starts_from_the_optimizers_momentum(net):
     assert not np.allclose(range_test(net, sgd(net), batches(), SHORT, compute=FP32).loss, expected[1], rtol=1e-4)
 
 
+def by_closure(net):
+    kept = []
+    net.layer1.register_forward_hook(lambda module, given, output: kept.append(output))
+    return kept
+
+
+def on_the_module(net):
+    net.layer1.register_forward_hook(lambda module, given, output: setattr(module, "output", output))
+
+
+def in_a_list(net):
+    net.kept = {"outputs": []}
+    net.handle = net.layer1.register_forward_hook(lambda module, given, output: net.kept["outputs"].append(output))
+
+
+class Recorder:
+    def __init__(self, net):
+        self.handle = net.layer1.register_forward_hook(self.keep)
+
+    def keep(self, module, given, output):
+        self.output = output
+
+
+def by_partial(net):
+    net.layer1.register_forward_hook(functools.partial(lambda kept, module, given, output: kept.append(output), []))
+
+
+def as_a_buffer(net):
+    net.layer1.register_buffer("last", None)
+    net.layer1.register_forward_hook(lambda module, given, output: setattr(module, "last", output.mean()))
+
+
+def with_a_weight_norm(net):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        nn.utils.weight_norm(net.head)
+
+
+def with_a_gradient_s_gradient(net):
+    torch.autograd.grad(net(batches()[0][0]).sum(), list(net.parameters()), create_graph=True)
+    net(batches()[0][0]).sum().backward(create_graph=True)
+
+
+LEFT = [by_closure, on_the_module, in_a_list, Recorder, by_partial, as_a_buffer, with_a_weight_norm]
+LEFT += [with_a_gradient_s_gradient]
+
+
+@pytest.mark.parametrize("leave", LEFT, ids=lambda leave: leave.__name__)
+def test_a_net_that_was_used_before_is_tested_like_a_new_one(net, leave):
+    expected = range_test(net, sgd(net), batches(), SHORT, compute=FP32)
+    leave(net.eval())
+    net(batches()[0][0])  # leaves an output, with its graph
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    curve = range_test(net.train(), sgd(net), batches(), SHORT, compute=FP32)
+    same = 1 if leave is with_a_weight_norm else None  # then other numbers are trained
+    np.testing.assert_allclose(curve.loss[:same], expected.loss[:same], rtol=1e-5)
+    assert all(map(torch.equal, net.state_dict().values(), before.values()))
+    stages = [stage for stage, _ in cascade(net, ["layer3", "layer2"])]
+    average = MovingAverage(net, 1)
+    assert stages == ["layer3", "layer2"] and not any(p.requires_grad for p in average.module.parameters())
+
+
+def test_other_tensors_are_still_copied_as_torch_copies_them():
+    own = torch.Tensor.__deepcopy__
+    weight = nn.Parameter(torch.ones(2))
+    with pytest.raises(ZeroDivisionError):
+        models.copied([weight, Unwilling()])
+    assert torch.Tensor.__deepcopy__ is own
+    one, same = models.copied((weight, weight))
+    assert one is same and one is not weight and isinstance(one, nn.Parameter) and one.is_leaf
+
+
+class Unwilling:
+    def __deepcopy__(self, memo):
+        raise ZeroDivisionError
+
+
+@contextlib.contextmanager
+def doubles():
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, doubles])
+def test_whatever_the_caller_has_set_a_test_is_the_same(net, mode, narrow, few, monkeypatch, tmp_path):
+    curves = [range_test(net, sgd(net), batches(), SHORT, compute=FP32), kept(narrow, few, sweep=SHORT)]
+    monkeypatch.setenv("RUNS_ROOT", str(tmp_path / "others"))
+    given = batches()
+    with mode():
+        again = [range_test(net, sgd(net), given, SHORT, compute=FP32), kept(narrow, few, sweep=SHORT)]
+    for curve, other in zip(curves, again):
+        np.testing.assert_array_equal(curve.loss, other.loss)
+
+
+def test_a_net_made_in_inference_mode_can_be_tested(net):
+    expected, given = range_test(net, sgd(net), batches(), SHORT, compute=FP32), batches()
+    with torch.inference_mode():
+        made = copy.deepcopy(net)
+        curve = range_test(made, sgd(made), given, SHORT, compute=FP32)
+    np.testing.assert_array_equal(curve.loss, expected.loss)
+
+
+def test_any_optimizer_may_be_tested_and_keeps_its_betas(net):
+    optimizer = torch.optim.AdamW(net.parameters(), betas=(0.8, 0.99))
+    curve = range_test(net, optimizer, batches(), SHORT, compute=FP32)
+    np.testing.assert_allclose(curve.lr, SHORT.rates())
+    assert optimizer.param_groups[0]["betas"] == (0.8, 0.99) and not optimizer.state
+
+
+def test_a_sweep_and_a_seed_may_be_numpy_s(narrow, few, own_runs):
+    sweep = Sweep(np.float32(0.25), np.float64(0.5), np.int64(2))
+    for _ in range(2):
+        curve = kept(narrow, few, sweep=sweep, seed=np.arange(2)[1])
+        assert curve.lr.tolist() == [0.25, 0.5]
+    (path,) = own_runs.rglob("*.json")
+    assert path.name == "exp-0.25-0.5-2-seed-1.json"
+
+
 class Snapshot:
     """Everything a range test might disturb, as it is now."""
 
@@ -469,7 +592,19 @@ def test_another_setting_makes_another_test(narrow, tiny, measured):
     kept(recipes.get("davidnet-onecycle-plus", {"width": 4, "momentum": 0.0, "nesterov": False}), tiny)
     kept(narrow, tiny.subset(100, 60))
     kept(narrow, tiny.subset(100, 60))
-    assert len(measured) == 5
+    relabelled = data.Images(tiny.train.images, (tiny.train.labels + 1) % 10)
+    kept(narrow, dataclasses.replace(tiny, train=relabelled))
+    assert len(measured) == 6
+
+
+def test_a_test_of_before_digests_were_kept_is_the_same(narrow, tiny, own_runs, measured):
+    kept(narrow, tiny)
+    (path,) = own_runs.rglob("*.json")
+    found = json.loads(path.read_text())
+    del found["settings"]["data_digest"]
+    path.write_text(json.dumps(found))
+    kept(narrow, tiny)
+    assert len(measured) == 1
 
 
 def test_published_curves_are_those_of_the_store(narrow, tiny, own_runs, tmp_path, measured):
@@ -477,6 +612,8 @@ def test_published_curves_are_those_of_the_store(narrow, tiny, own_runs, tmp_pat
     for seed in (1, 0):
         kept(narrow, cifar10, seed=seed)
     assert list(sweeps.stored(own_runs)) == []  # only full ones are published
+    for one in own_runs.rglob("*-seed-0.json"):  # as a file manager copies
+        shutil.copy(one, one.with_stem(one.stem + " (1)"))
     (own_runs / "cifar10/smoke").rename(own_runs / "cifar10/full")  # as if they were
     for _ in range(2):  # a second publication replaces the rows
         archive.merged(path, sweeps.stored(own_runs)).to_csv(path, index=False)

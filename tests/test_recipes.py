@@ -1,6 +1,7 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -109,6 +110,52 @@ def test_equal_changes_have_equal_names():
     assert one == other and one.name == "davidnet-onecycle+max_lr=1.0" and type(one.max_lr) is float
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"max_lr": "1e-3", "epochs": "3"},
+        '{"max_lr": 1e-3, "epochs": 3}',
+        "{'max_lr': '1e-3', 'epochs': 3}",
+        {"max_lr": np.float64(0.001), "epochs": np.arange(4)[-1]},
+    ],
+)
+def test_overrides_may_be_text_or_numpy_s(given):
+    changed = recipes.get("davidnet-onecycle", given)
+    assert changed == recipes.get("davidnet-onecycle", {"max_lr": 0.001, "epochs": 3})
+    assert changed.name == "davidnet-onecycle+epochs=3+max_lr=0.001"
+    assert json.loads(json.dumps(changed.to_dict()))["epochs"] == 3
+
+
+@pytest.mark.parametrize("given", ["", "{}", {}, None])
+def test_no_overrides_may_be_text_too(given):
+    assert recipes.get("davidnet-onecycle", given) is RECIPES["davidnet-onecycle"]
+
+
+def test_all_fields_may_be_text():
+    given = {
+        "nesterov": "false",
+        "net": "resnet18",
+        "cuts": "[2, 9]",
+        "max_lr": "1",
+        "transforms": '[{"transform": "Flip"}]',
+    }
+    changed = recipes.get("davidnet-onecycle", given)
+    assert not changed.nesterov and changed.net == "resnet18" and changed.cuts == (2, 9)
+    assert type(changed.max_lr) is float and changed.transforms == (Flip(),)
+
+
+def test_numpy_s_numbers_become_python_s_in_every_field():
+    recipe = dataclasses.replace(RECIPES["davidnet-onecycle"], epochs=np.int32(3), max_lr=np.float32(0.5))
+    recipe = dataclasses.replace(recipe, cuts=np.arange(1, 3), transforms=(PadCrop(np.int64(4)), Flip(np.float64(0.5))))
+    values = json.loads(json.dumps(recipe.to_dict()))
+    assert (values["epochs"], values["max_lr"], values["cuts"]) == (3, 0.5, [1, 2])
+    assert (
+        recipes.get("published-c", {"cuts": 4}).cuts == recipes.get("published-c", {"cuts": np.array([4])}).cuts == (4,)
+    )
+    narrow = recipes.get("davidnet-onecycle", {"max_lr": np.float32(0.1)})
+    assert recipes.get(narrow.name) == narrow  # 0.10000000149011612
+
+
 def test_many_changes_still_make_a_folder_s_name():
     everything = {name: getattr(RECIPES["davidnet-onecycle"], name) for name in recipes.FIELDS if name != "transforms"}
     names = {recipes.get("davidnet-onecycle", {**everything, "epochs": epochs}).name for epochs in (3, 4)}
@@ -163,7 +210,13 @@ def test_a_changed_published_recipe_claims_nothing():
         ("davidnet-onecycle", {"name": "x"}, "unknown field 'name'"),
         ("davidnet-onecycle", {"epochs": 0}, "epochs must be a whole number of at least 1, not 0"),
         ("davidnet-onecycle", {"epochs": 2.5}, "epochs must be a whole number of at least 1, not 2.5"),
-        ("davidnet-onecycle", {"epochs": "3"}, "epochs must be a whole number of at least 1, not '3'"),
+        ("davidnet-onecycle", {"epochs": "3.5"}, "epochs must be a whole number of at least 1, not 3.5"),
+        ("davidnet-onecycle", {"epochs": "three"}, "epochs must be a whole number of at least 1, not 'three'"),
+        ("davidnet-onecycle", "epochs: 3", "overrides are fields and their values, such as .*, not 'epochs: 3'"),
+        ("davidnet-onecycle", "3", "overrides are fields and their values"),
+        ("davidnet-onecycle", [("epochs", 3)], "overrides are fields and their values"),
+        ("davidnet-onecycle", {"cuts": "two"}, "an epoch of cuts must be a whole number"),
+        ("davidnet-onecycle", {"optimizer": "adamw"}, "unknown optimizer 'adamw'; allowed: sgd, muon"),
         ("davidnet-onecycle", {"max_lr": -1}, "max_lr must be a number of at least 0, not -1"),
         ("davidnet-onecycle", {"max_lr": float("nan")}, "max_lr must be a number"),
         ("davidnet-onecycle", {"nesterov": "yes"}, "nesterov must be True or False, not 'yes'"),

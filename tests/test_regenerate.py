@@ -98,7 +98,7 @@ def test_refuses_a_folder_that_another_call_holds(runner, capsys):
     [notebook("1", parameters="a = ["), notebook("1", parameters="a = b"), nbformat.v4.new_notebook()],
 )
 def test_a_notebook_that_declares_no_literals_is_named(node):
-    with pytest.raises(ValueError, match="01_a needs one cell tagged 'parameters', of lines NAME = LITERAL alone"):
+    with pytest.raises(ValueError, match="01_a needs one cell tagged 'parameters', of lines NAME = LITERAL"):
         declared("01_a", node)
 
 

@@ -310,6 +310,24 @@ def test_randomisation_of_a_layer(layer):
     assert torch.is_grad_enabled() and not any(module._forward_hooks for module in model.modules())
 
 
+def test_a_net_whose_hook_kept_an_output_is_randomised_like_another():
+    model = net()
+    cam, labels = gradcam.GradCAM(model, "layer2"), [0] * len(IMAGES)
+    expected = gradcam.randomisation(cam, IMAGES, labels)
+    model.layer2.register_forward_hook(lambda module, given, output: setattr(module, "output", output))
+    model.eval()(IMAGES)
+    found = gradcam.randomisation(cam, IMAGES, labels)
+    for stage, correlations in expected.items():
+        np.testing.assert_array_equal(found[stage], correlations)
+
+
+@pytest.mark.parametrize("names", [["cat", "dog"], [None, 1], 3, [0.5, 1.0], [0]])
+def test_what_deletion_watches_are_classes(names):
+    images = torch.zeros(2, 3, 4, 4)
+    with pytest.raises(ValueError, match="targets must be 2 whole numbers, a class for each image"):
+        gradcam.deletion(lambda images: np.ones((2, 10)), images, names, np.ones((2, 4, 4)))
+
+
 def test_maps_are_compared_for_the_same_targets():
     model = net()
     cam, targets = GradCAM(model, "layer2"), predicted(model)

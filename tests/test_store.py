@@ -1,6 +1,7 @@
 import json
 import os
 import platform
+import subprocess
 import threading
 from importlib import metadata
 
@@ -88,7 +89,7 @@ def test_checkpoints_load_without_executing_code_and_a_broken_one_is_told(tmp_pa
     with pytest.raises(ValueError, match=r"another configuration \(max_lr was 0.1, is 0.2\)"):
         run.checkpoint({"recipe": {"max_lr": 0.2}, "seed": 0})
     (tmp_path / "checkpoint.pt").write_bytes(b"half a file")
-    with pytest.raises(RuntimeError, match="checkpoint.pt cannot be read .* delete it to train this run anew"):
+    with pytest.raises(RuntimeError, match="checkpoint.pt cannot be read .* delete .* to train this run anew"):
         run.checkpoint()
 
 
@@ -119,6 +120,75 @@ def test_provenance_names_versions_commit_and_time():
     assert made["versions"]["torch"] == metadata.version("torch")
     assert made["versions"]["python"] == platform.python_version()
     assert made["date"].endswith("+00:00") and set(made) == {"versions", "commit", "date"}
+
+
+@pytest.fixture
+def ended(tmp_path):
+    """A run of three epochs with all its files."""
+    run, three = Run(tmp_path), saved(*[{"val_loss": 0.5, "loss": 0.25}] * 3)
+    run.keep(three, CONFIGURATION)
+    run.finish({"recipe": {"epochs": 3}}, Answers(*np.ones((3, 4))), np.ones((3, 4)))
+    return run
+
+
+CUTS = {"a line": lambda text: text[: text.rstrip().rindex("\n") + 1], "half a line": lambda text: text[:-5]}
+CUTS |= {"the line break": str.rstrip, "most": lambda text: text[:5], "all": lambda text: ""}
+
+
+@pytest.mark.parametrize("cut", CUTS.values(), ids=CUTS)
+def test_a_history_that_was_cut_short_comes_from_the_checkpoint(cut, ended):
+    path, whole = ended.path / "history.csv", ended.history()
+    path.write_text(cut(path.read_text()))
+    assert ended.history() == whole
+    (ended.path / "checkpoint.pt").unlink()
+    with pytest.raises(RunError, match=f"history.csv is incomplete; delete {ended.path} to train this run anew"):
+        ended.history()
+
+
+@pytest.mark.parametrize("bytes_kept", [0, 10, 300])
+def test_damaged_answers_are_named(bytes_kept, ended):
+    path = ended.path / "answers.npz"
+    path.write_bytes(path.read_bytes()[:bytes_kept])
+    with pytest.raises(RunError, match=f"answers.npz cannot be read .*delete {ended.path} to train this run anew"):
+        ended.answers()
+
+
+VARIABLES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR")
+
+
+def git(folder, *command):
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    return subprocess.run(["git", *identity, "-C", folder, *command], capture_output=True, text=True, check=True).stdout
+
+
+@pytest.fixture
+def outer(tmp_path, monkeypatch):
+    """A repository of the reader's own, with the series in a folder inside it; `commit` is asked anew."""
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "commit", "-q", "--allow-empty", "-m", "theirs")
+    (tmp_path / "series").mkdir()
+    monkeypatch.setattr(store, "REPO_ROOT", tmp_path / "series")
+    monkeypatch.setattr(store, "commit", store.commit.__wrapped__)
+    return tmp_path
+
+
+def test_the_commit_is_the_series_own_whatever_a_hook_exports(outer, monkeypatch):
+    git(outer / "series", "init", "-q")
+    git(outer / "series", "commit", "-q", "--allow-empty", "-m", "ours")
+    for name in VARIABLES:
+        monkeypatch.setenv(name, str(outer / ".git"))
+    assert store.commit() == git_head(outer / "series")
+
+
+def git_head(folder):
+    with pytest.MonkeyPatch.context() as patch:
+        for name in VARIABLES:
+            patch.delenv(name, raising=False)
+        return git(folder, "rev-parse", "--short=12", "HEAD").strip()
+
+
+def test_the_commit_of_a_repository_around_it_is_not_the_series(outer):
+    assert store.commit() == "unknown"
 
 
 @pytest.mark.parametrize("damage", ["", "null", '{"recipe": {'])

@@ -231,11 +231,11 @@ def test_an_epoch_s_means_weigh_by_samples(small_recipe, tiny, monkeypatch):
         return loss, logits
 
     monkeypatch.setattr(sys.modules["helpers.training.fit"], "train_step", noted)
-    loader = TrainLoader(tiny.train, [], tiny.mean, 140)
+    loader = TrainLoader(tiny.train, [], tiny.mean, 110)
     row = train_epoch(state_of(small_recipe), setting_of(small_recipe, tiny), loader, 0)
     losses, right, counts = zip(*seen)
-    assert counts == (140, 10) and row["train_accuracy"] == sum(right) / 150
-    assert row["train_loss"] == pytest.approx((140 * losses[0] + 10 * losses[1]) / 150)
+    assert counts == (110, 40) and row["train_accuracy"] == sum(right) / 150
+    assert row["train_loss"] == pytest.approx((110 * losses[0] + 40 * losses[1]) / 150)
 
 
 def test_the_bar_reads_the_device_at_most_once_a_second(monkeypatch):

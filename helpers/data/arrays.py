@@ -1,15 +1,16 @@
 """CIFAR-10 and the built-in Shapes-10 as arrays in memory, and the split into training and validation images."""
 
+import hashlib
 import os
 from dataclasses import dataclass, field, replace
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from helpers.data import cifar10, shapes10
-from helpers.files import choice
+from helpers.files import choice, number
 
 SPLIT_SEED = 45_000  # fixed, so that every recipe holds out the same images
 
@@ -46,6 +47,26 @@ class Dataset:
     std: tuple[float, float, float]  # standard deviation, likewise
     train: Images = field(repr=False)
     test: Images = field(repr=False)
+
+    def __post_init__(self) -> None:
+        for value in (*self.mean, *self.std):
+            number("the mean and the deviation of a channel", value, 0, 1)
+        for split in (self.train, self.test):
+            told = [f"{getattr(one, 'dtype', type(one))} {np.shape(one)}" for one in (split.images, split.labels)]
+            if told != [f"uint8 {(len(split), 32, 32, 3)}", f"int64 {(len(split),)}"]:
+                raise ValueError(
+                    f"a split has images (N, 32, 32, 3) uint8, RGB, and labels (N,) int64, not {' and '.join(told)}"
+                )
+            if others := {*split.labels.tolist()} - {*range(len(self.classes))}:
+                raise ValueError(f"labels are 0 to {len(self.classes) - 1}, places in `classes`; these hold {others}")
+
+    @cached_property
+    def digest(self) -> str:
+        """Of all that a training sees of it: the same digest, the same images and labels, in the same order."""
+        facts, told = np.array([len(self.classes), *self.mean, *self.std], dtype=float), hashlib.sha256()
+        for array in (facts, self.train.images, self.train.labels, self.test.images, self.test.labels):
+            told.update(np.ascontiguousarray(array))
+        return told.hexdigest()[:16]
 
     def subset(self, n_train: int | None, n_test: int | None) -> "Dataset":
         """The same data set with so many images of each split, see `Images.thinned`."""

@@ -33,7 +33,7 @@ class Transform:
             if name in CHOICES:
                 choice(name, value, CHOICES[name])
             elif name in LIMITS:
-                number(name, value, *LIMITS[name], whole=name != "p")
+                object.__setattr__(self, name, number(name, value, *LIMITS[name], whole=name != "p"))
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,7 @@ class Cutout(Transform):
     fill: str = "mean"  # zero once normalised; or "black", about −2 standard deviations
 
 
-KINDS = (PadCrop, Flip, AlternatingFlip, VerticalFlip, Rotate, GridDistortion, Cutout)
-TRANSFORMS = {kind.__name__: kind for kind in KINDS}
+TRANSFORMS = {t.__name__: t for t in (PadCrop, Flip, AlternatingFlip, VerticalFlip, Rotate, GridDistortion, Cutout)}
 
 
 def to_dict(transform: Transform) -> dict[str, Any]:
@@ -127,9 +126,7 @@ def _steps(transform: Transform, mean: tuple[int, ...]) -> list[A.BasicTransform
         case Flip(p):
             return [A.HorizontalFlip(p=p)]
         case AlternatingFlip():
-            raise ValueError(
-                "AlternatingFlip depends on the epoch, which one image does not know; take loader='device'"
-            )
+            raise ValueError("AlternatingFlip depends on the epoch, which no image knows; take loader='device'")
         case VerticalFlip(p):
             return [A.VerticalFlip(p=p)]
         case Rotate(limit, p):

@@ -24,6 +24,12 @@ Batch = tuple[torch.Tensor, torch.Tensor]  # images (B, 32, 32, 3) uint8, labels
 Transforms, Channels = Sequence[Transform], Sequence[float]
 
 
+def steps_per_epoch(images: int, batch_size: int) -> int:
+    """Batches of an epoch: a last one of at most an eighth of the others is left out, unless it is the only one."""
+    full, rest = divmod(images, batch_size)  # BatchNorm would normalise by the rest alone, be it one image
+    return full + (8 * rest > batch_size or 0 < rest == images)
+
+
 @dataclass(eq=False)
 class _Loader:
     """Shuffled training batches of a split; the order of an epoch is drawn from (seed, epoch)."""
@@ -31,16 +37,17 @@ class _Loader:
     split: Images
     transforms: Transforms
     mean: Channels  # what cutout fills with, in [0, 1]
-    batch_size: int  # the last batch of an epoch may be smaller
+    batch_size: int  # the last batch of an epoch may be smaller, see `steps_per_epoch`
     seed: int = 0
 
     def __len__(self) -> int:
-        return -(-len(self.split) // self.batch_size)
+        return steps_per_epoch(len(self.split), self.batch_size)
 
     def order(self, epoch: int) -> np.ndarray:
-        """The order in which an epoch shows the images, (N,) int64."""
+        """The order in which an epoch shows the images, (N,) int64, without those that it leaves out."""
         # NumPy pads short keys with zeros: the last number keeps the order's stream apart from every batch's
-        return np.random.default_rng((self.seed, epoch, 0)).permutation(len(self.split))
+        shuffled = np.random.default_rng((self.seed, epoch, 0)).permutation(len(self.split))
+        return shuffled[: len(self) * self.batch_size]
 
 
 @dataclass(eq=False)
@@ -103,9 +110,7 @@ class DeviceLoader(_Loader):
         count, rng = len(self.labels), np.random.default_rng((self.seed, epoch, 1))
         order = self.order(epoch)
         turns = (self.first_mirrored()[order] + epoch) % 2
-        draws = [
-            turns if transform == AlternatingFlip() else draw(transform, count, rng) for transform in self.transforms
-        ]
+        draws = [turns if one == AlternatingFlip() else draw(one, count, rng) for one in self.transforms]
         for chosen, *drawn in zip(*(self._send(values).split(self.batch_size) for values in (order, *draws))):
             images = self.images[chosen]
             for transform, part in zip(self.transforms, drawn):

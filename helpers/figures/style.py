@@ -21,7 +21,8 @@ WIDTH = 9.0  # inches: the text width of a rendered notebook and of a README
 
 
 def use_style() -> None:
-    """Set matplotlib's defaults for the series; call once, in a notebook's import cell."""
+    """Set matplotlib's defaults for the series, whatever the reader's own are; once, in a notebook's import cell."""
+    mpl.rcdefaults()  # which leaves the backend alone
     mpl.rc("figure", dpi=100, figsize=(WIDTH, 4.0), titlesize=12)
     mpl.rc("figure.constrained_layout", use=True)
     mpl.rc("font", size=11)

@@ -2,8 +2,7 @@
 
 A is a layer's output, (N, C, h, w), and G = ∂y/∂A with y the logit of each image's class. A method turns the two into
 one number per cell, (N, h, w): evidence for the class where it is positive, against the class where it is negative.
-In eval mode no image of a batch knows of the others, so one forward pass and one backward pass from the sum of the
-logits serve all images and all layers.
+In eval mode no image knows of the others, so one backward pass from the sum of the logits serves all images and layers.
 """
 
 import contextlib
@@ -97,7 +96,7 @@ class GradCAM(contextlib.AbstractContextManager):
     def raw(self, images: torch.Tensor, targets: Targets | None = None) -> Maps:
         """The method's sums before ReLU and normalising, (N, h, w) float32 of either sign, for every layer."""
         chunks = images.split(CHUNK)
-        wanted = [None] * len(chunks) if targets is None else _tensor(targets).split(CHUNK)
+        wanted = [None] * len(chunks) if targets is None else class_numbers(targets, len(images)).split(CHUNK)
         passes = (self.passes(*pair) for pair in zip(chunks, wanted, strict=True))
         parts = [{name: METHODS[self.method](*pair) for name, pair in found.items()} for found in passes]
         return {name: torch.cat([part[name] for part in parts]) for name in self.layers}
@@ -161,15 +160,19 @@ def _classes(logits: torch.Tensor, targets: Targets | None) -> torch.Tensor:
     """Targets, checked against logits (N, K), or their predictions: (N,) int64, 0 to K − 1, on the logits' device."""
     if targets is None:
         return logits.argmax(1)
-    classes, (count, kinds) = _tensor(targets).to(logits.device), logits.shape
-    whole = classes.shape == (count,) and not classes.is_floating_point() and classes.dtype != torch.bool
-    if not whole or not ((classes >= 0) & (classes < kinds)).all():
-        raise ValueError(f"targets must be {count} whole numbers, one for each image, in 0..{kinds - 1}, not {classes}")
-    return classes.long()
+    classes, kinds = class_numbers(targets, len(logits)).to(logits.device), logits.shape[1]
+    if not ((classes >= 0) & (classes < kinds)).all():
+        raise ValueError(f"targets must be classes in 0..{kinds - 1}, not {classes}")
+    return classes
 
 
-def _tensor(targets: Targets) -> torch.Tensor:
-    return targets if isinstance(targets, torch.Tensor) else torch.tensor(targets)
+def class_numbers(targets: Targets, count: int) -> torch.Tensor:
+    """Targets of so many images as a tensor (count,) int64; those that are no whole numbers are a ValueError."""
+    with contextlib.suppress(TypeError, ValueError, RuntimeError):  # names, None
+        classes = torch.as_tensor(targets)
+        if classes.shape == (count,) and not classes.is_floating_point() and classes.dtype != torch.bool:
+            return classes.long()
+    raise ValueError(f"targets must be {count} whole numbers, a class for each image, not {targets}")
 
 
 def _without_map(model: nn.Module, layer: object) -> ValueError:

@@ -8,7 +8,6 @@
 Maps and masks are (N, H, W); tensors or arrays.
 """
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -19,8 +18,8 @@ from torchvision.transforms.functional import gaussian_blur
 
 from helpers import devices, files
 from helpers.devices import Compute
-from helpers.gradcam.maps import GradCAM, Targets, enlarge, logits_of
-from helpers.models import evaluating
+from helpers.gradcam.maps import GradCAM, Targets, class_numbers, enlarge, logits_of
+from helpers.models import copied, evaluating
 
 Array = np.ndarray | torch.Tensor
 Score = Callable[[torch.Tensor], np.ndarray]  # of normalised images (N, 3, H, W): probabilities (N, K)
@@ -130,7 +129,7 @@ def cascade(model: nn.Module, stages: Sequence[str] | None = None, seed: int = 0
 
     There is one copy for all stages. They are names of modules, by default all children with weights, the last first.
     """
-    model = copy.deepcopy(model)
+    model = copied(model)
     weighted = [name for name, child in model.named_children() if next(child.parameters(), None) is not None]
     for number, stage in enumerate(weighted[::-1] if stages is None else stages):
         with devices.seeded(1000 * seed + number):
@@ -173,7 +172,7 @@ def _follow(
     order = torch.from_numpy(order)[:, None].to(start.device)
     counts = np.rint(np.linspace(0, order[0].numel(), steps + 1)).astype(int)
     frames = (torch.where(order < count, end, start) for count in counts)
-    each = np.arange(len(start)), as_array(classes)
+    each = np.arange(len(start)), as_array(class_numbers(classes, len(start)))
     return np.stack([score(images)[each] for images in frames], axis=1)
 
 

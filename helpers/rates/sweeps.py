@@ -1,7 +1,6 @@
 """Range tests by torch-lr-finder that leave nothing behind, of any net or of a recipe as it trains, kept on disk."""
 
 import contextlib
-import copy
 import functools
 import io
 import itertools
@@ -17,7 +16,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from helpers import devices, files, recipes, training
+from helpers import devices, files, models, recipes, training
 from helpers.data import Dataset
 from helpers.devices import Compute
 from helpers.rates.curves import Curve, Sweep
@@ -30,6 +29,7 @@ ADVICE = "delete it to make this range test anew"
 Batch = tuple[torch.Tensor, torch.Tensor]  # images (N, 3, 32, 32) as the net takes them, labels (N,)
 
 
+@devices.trainable()
 def range_test(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -54,7 +54,7 @@ def range_test(
         points.append(torch.stack((value.detach(), (logits.argmax(1) == labels).float().mean())))
         return value
 
-    model, copied = copy.deepcopy((model, optimizer))
+    model, copied = models.copied((model, optimizer))
     model.forward = compute.autocast()(model.forward)  # the finder's own autocast leaves validation out
     amp = {"amp_backend": "torch", "amp_config": {"device_type": compute.device, "enabled": False}}
     scaler = torch.amp.GradScaler(compute.device, enabled=compute.needs_scaler)
@@ -89,14 +89,15 @@ def of_recipe(
     sweep = sweep or Sweep(steps=recipes.resolve_profile(setting.profile).finder_steps)
     folder = training.runs_root() / setting.dataset.name / setting.profile / setting.recipe.name / "range-tests"
     path = folder / f"{sweep.name}-seed-{seed}.json"
-    settings = json.loads(json.dumps({**setting.configuration(), "sweep": vars(sweep)}))
+    settings = json.loads(json.dumps({**setting.configuration(), "sweep": vars(sweep)}, default=files.literal))
     found = store.read_json(path, ADVICE) if path.exists() else {}
-    if found.get("settings") != settings:
+    if {"data_digest": settings["data_digest"], **found.get("settings", {})} != settings:  # older ones lack it
         found = _measured(setting, sweep) | {"settings": settings}
         files.write_atomic(path, json.dumps(found) + "\n")
     return Curve(*(np.array(found[name], dtype=float) for name in COLUMNS), sweep, found["about"])
 
 
+@devices.trainable()
 def _measured(setting: Setting, sweep: Sweep) -> dict[str, Any]:
     """A recipe's range test: the columns of its curve, and what made it."""
     normalize, loader = setting.normalize, setting.batches(setting.splits()["train"])
@@ -113,8 +114,8 @@ def stored(root: Path) -> Iterator[dict[str, Any]]:
     """Rows of range_curves.csv, one for each step: the full range tests on CIFAR-10 of a run store."""
     for path in sorted(root.glob("cifar10/full/*/range-tests/*-seed-*.json")):
         (name, _, seed), test = path.stem.rpartition("-seed-"), store.read_json(path, ADVICE)
-        key = {"dataset": "cifar10", "profile": "full", "recipe": path.parts[-3], "seed": int(seed), "sweep": name}
-        points = enumerate(zip(*(test[column] for column in COLUMNS)))
+        key = {"dataset": "cifar10", "profile": "full", "recipe": path.parts[-3], "seed": seed, "sweep": name}
+        points = enumerate(zip(*(test[column] for column in COLUMNS))) if seed.isdecimal() else ()  # else it is a copy
         yield from ({**key, "step": step, **dict(zip(COLUMNS, point))} for step, point in points)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from nbformat import NotebookNode
 
-from helpers.files import end_with, literal, runs_root
+from helpers.files import end_with, full_runs, literal, runs_root
 from helpers.regenerate import series
 
 LIMITS = {"smoke": 600.0, "quick": 3_600.0, "full": 86_400.0}  # seconds for one notebook
@@ -58,9 +58,9 @@ def contents(node: NotebookNode, root: Path, runs: Path) -> list[str]:
     """Files whose content a notebook shows: the package's modules, what it reads, and the runs that it compares."""
     facts = node.metadata.get("helpers", {})
     code = [path for path in (root / "helpers").rglob("*.py") if "regenerate" not in path.parts]
-    records = runs.glob("cifar10/full/*/seed-*/record.json") if facts.get("compares") else ()
-    read = [root / name for name in facts.get("reads", ()) if (root / name).is_file()]
-    return sorted(str(path) for path in (*code, *records, *read))
+    records = [folder / "record.json" for folder in full_runs(runs)] if facts.get("compares") else ()
+    read = [root / name for name in facts.get("reads", ())]
+    return sorted(str(path) for path in (*code, *records, *read) if path.is_file())
 
 
 def elsewhere(function: Any, *arguments: Any) -> Any:

@@ -45,9 +45,7 @@ def declared(name: str, node: NotebookNode) -> dict[str, Any]:
         (cell,) = [cell for cell in node.cells if "parameters" in cell.metadata.get("tags", [])]
         return {line.targets[0].id: ast.literal_eval(line.value) for line in ast.parse(cell.source).body}
     except (SyntaxError, AttributeError, ValueError) as error:
-        raise ValueError(
-            f"{name} needs one cell tagged 'parameters', of lines NAME = LITERAL alone: {error}"
-        ) from error
+        raise ValueError(f"{name} needs one cell tagged 'parameters', of lines NAME = LITERAL: {error}") from error
 
 
 def digest(node: NotebookNode) -> str:

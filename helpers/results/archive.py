@@ -21,7 +21,7 @@ GRID = (  # columns of rate_grid.csv
     *(*KEY, "net", "epochs", "holdout", "max_lr", "min_lr", "logit_scale"),
     *("val_accuracy", "train_accuracy", "seconds", "device", "loader", "commit", "date"),
 )
-TEXTS = dict.fromkeys(("commit", "decides_on", "loader"), str)  # a commit may look like a number, the others be empty
+TEXTS = dict.fromkeys(("commit", "data_digest", "decides_on", "loader"), str)  # may look like numbers, or be empty
 KINDS = ("predicted", "confidence")  # of arrays in predictions.npz; "cifar10/labels" are those of all runs
 Row = dict[str, Any]
 
@@ -123,9 +123,11 @@ def merged(path: Path, rows: Iterable[Row]) -> pd.DataFrame:
 
 
 def stored(root: Path | None) -> dict[tuple[str, int], Run]:
-    """The run store's runs on CIFAR-10 under the full profile, by recipe and seed."""
-    folders = sorted((root or training.runs_root()).glob("cifar10/full/*/seed-*"))
-    return {(path.parent.name, int(path.name.removeprefix("seed-"))): Run(path) for path in folders}
+    """The run store's runs on CIFAR-10 under the full profile, by recipe and seed; one is where its record says."""
+    folders = files.full_runs(root or training.runs_root())
+    found = {(path.parent.name, seed): Run(path) for path, seed in folders.items()}
+    placed = {key: training.run_of(one, root) if (one := run.record()) else run for key, run in found.items()}
+    return {key: run for key, run in found.items() if run == placed[key]}
 
 
 def cells(root: Path | None) -> Iterator[Row]:

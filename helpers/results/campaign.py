@@ -2,8 +2,7 @@
 
 What lies in the run store is taken up, what ends is published, and it may be killed and started again at any time. On a
 CPU one run is trained at a time, and goes on in the next call. On a GPU a minute of trial comes first, then as many are
-trained at a time as memory and cores bear, and only those that can end in time. Without seconds it shows how far every
-run has come.
+trained at a time as memory and cores bear, and only those that can end in time. Without seconds it tells their states.
 """
 
 import argparse

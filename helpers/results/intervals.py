@@ -104,10 +104,8 @@ def power(runs: int, gap: float, deviation: float, paired: bool = False, compari
     """
     if deviation < 1e-6 * abs(gap):  # as rounding leaves it where runs agree
         return 1.0
-    if paired:
-        freedom, n = runs - 1, runs
-    else:
-        freedom, n = 2 * runs * (runs - 1) / (runs + 1), runs / 2  # Welch's freedom, its harmonic mean over samples
+    freedom = runs - 1 if paired else 2 * runs * (runs - 1) / (runs + 1)  # Welch's
+    n = runs if paired else runs / 2  # the harmonic mean over samples
     return float(stats.nct.sf(_edge(freedom, comparisons), freedom, abs(gap) / deviation * math.sqrt(n)))
 
 

@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("\nstopped; the same command goes on after the last finished epoch", file=sys.stderr)
         return 130
     headline = f"test accuracy {record['test_accuracy']:.2%} ({record['weights']} weights, last epoch)"
-    print(f"{recipe.name}, seed {given.seed}: {headline}")
+    print(f"{recipe.name}, seed {given.seed}: {headline}, trained on {record['device']}")
     return 0
 
 

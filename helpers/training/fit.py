@@ -57,18 +57,18 @@ def fit(
     """Train a recipe, or take up where an earlier call was stopped, or return the run that is finished.
 
     A checkpoint is written after every epoch. Killed at any moment and called again, a run continues from its last
-    epoch and ends with the same weights, on a CPU of the same kind bit for bit: it keeps the number of threads that it
-    began with, and the loader. A run is never continued under another configuration.
+    epoch and ends with the same weights, on a CPU of the same kind in the same number format bit for bit: it keeps the
+    threads and the loader that it began with. A run is never continued under another configuration or with other data.
     RunError says that what lies on disk is incomplete or broken, TrainingDiverged that the loss is no longer a number.
     """
     setting = Setting.of(recipe, dataset, profile, seed, compute)
-    run = store.run_directory(setting.dataset.name, setting.profile, setting.recipe.name, seed, root)
+    run = store.run_directory(setting.dataset.name, setting.profile, setting.recipe.name, setting.seed, root)
     waiting = f"{setting.recipe.name}, seed {seed}: another process trains it; waiting for its result"
     with contextlib.ExitStack() as held:
         if run.record() is None:  # a finished run is only read: its folder may be one that cannot be written to
             held.enter_context(run.lock(lambda: say(waiting, hidden)))
         saved = run.checkpoint(setting.configuration())
-        held.enter_context(devices.threads((saved or {}).get("threads")))
+        held.enter_context(devices.trainable((saved or {}).get("threads")))
         return _train(setting, run, saved, hidden)
 
 
@@ -86,7 +86,7 @@ def _train(setting: Setting, run: Run, saved: Row | None, hidden: bool) -> Fitte
         for row in state.history:
             say(epoch_line(row, recipe.epochs), hidden)
         how = f"trained before, on {record['date'][:10]}" if record else f"continuing after epoch {len(state.history)}"
-        say(f"{recipe.name}, seed {setting.seed}: {how}", hidden)
+        say(f"{recipe.name}, seed {setting.seed}: {how}; so far on {', then '.join(saved['devices'])}", hidden)
     if saved and not record:
         run.follow(saved)  # a kill may have come between the checkpoint and its tables
     for epoch in range(len(state.history), recipe.epochs):  # none of a finished run

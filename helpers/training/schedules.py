@@ -76,8 +76,7 @@ def piecewise_plan(knots: Sequence[tuple[int, float]], ease: Ease = linear) -> n
 def step_decay_plan(total_steps: int, cuts: Sequence[int], max_lr: float, factor: float) -> np.ndarray:
     """A rate that is held and cut: `max_lr` times `factor` for every cut so far, (total_steps,) float64.
 
-    Cuts are steps that begin at a lower rate, in rising order; one that stands twice counts twice, one after the end
-    does nothing.
+    Cuts are steps that begin at a lower rate, in rising order; one that stands twice counts twice.
     """
     return max_lr * factor ** np.searchsorted(np.asarray(cuts, dtype=int), np.arange(total_steps), side="right")
 

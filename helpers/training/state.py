@@ -1,6 +1,5 @@
 """A run in two parts: its setting, which is fixed, and its state, which changes with every step."""
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -46,7 +45,7 @@ class Setting:
         """Look up names, and cut recipe and data set to the profile."""
         compute = compute or devices.compute()
         size = recipes.resolve_profile(profile, compute)
-        files.number("seed", seed, low=0, whole=True)
+        seed = files.number("seed", seed, low=0, whole=True)
         recipe = recipes.under(recipes.get(recipe) if isinstance(recipe, str) else recipe, size)
         counts = size.n_train, size.n_test
         dataset = data.load(dataset, *counts) if isinstance(dataset, str) else dataset.subset(*counts)
@@ -84,7 +83,7 @@ class Setting:
         """What must be equal for a run to be continued."""
         sizes = {"n_train": len(self.dataset.train), "n_test": len(self.dataset.test)}
         names = {"dataset": self.dataset.name, "profile": self.profile, "seed": self.seed}
-        return {"recipe": self.recipe.to_dict(), **names, **sizes}
+        return {"recipe": self.recipe.to_dict(), **names, **sizes, "data_digest": self.dataset.digest}
 
 
 def start(setting: Setting) -> tuple[nn.Module, torch.optim.Optimizer]:
@@ -144,7 +143,7 @@ class MovingAverage:
     """
 
     def __init__(self, model: nn.Module, horizon: float, warmup: int = 2):
-        self.module = copy.deepcopy(model).requires_grad_(False)  # the averaged net; it starts at the model's weights
+        self.module = models.copied(model).requires_grad_(False)  # the averaged net; it starts at the model's weights
         self.every = EMA_EVERY if horizon >= 10 * EMA_EVERY else 1  # steps between two updates
         self.decay = max(0.0, 1 - self.every / max(horizon, self.every))  # horizon: steps it looks back in the end
         self.warmup, self.updates = warmup, 0

@@ -10,6 +10,7 @@ import datetime
 import functools
 import io
 import json
+import os
 import platform
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -87,36 +88,41 @@ class Run:
             yield
 
     def history(self) -> list[Row] | None:
-        """One row per epoch; whole numbers as int, others as float, an absent measurement as None."""
-        path = self.path / "history.csv"
+        """One row per epoch; whole numbers as int, others as float, None for no measurement; RunError if damaged."""
+        path, record = self.path / "history.csv", self.record()
         if not path.exists():
             return None
-        with open(path, newline="", encoding="utf-8") as file:
-            return [{key: literal(text or "None") for key, text in row.items()} for row in csv.DictReader(file)]
+        text = path.read_text(encoding="utf-8", errors="replace")
+        rows = [{key: literal(x or "None") for key, x in row.items()} for row in csv.DictReader(io.StringIO(text))]
+        if text.endswith("\n") and (record is None or len(rows) == record["recipe"]["epochs"]):
+            return rows
+        saved = self.checkpoint()  # the file was cut short
+        if saved is None:
+            raise RunError(f"{path} is incomplete; delete {self.path} to train this run anew")
+        return saved["history"]
 
     def record(self) -> Row | None:
         """The finished run's record: recipe, seed, accuracies, time, device, versions, date; RunError if damaged."""
         path = self.path / "record.json"
-        return read_json(path, f"delete {self.path} to train this run anew") if path.exists() else None
+        return read_json(path) if path.exists() else None
 
     def checkpoint(self, wanted: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
         """The state after the last finished epoch, on the CPU; refused if of another configuration than `wanted`."""
         path = self.path / "checkpoint.pt"
         if not path.exists():
             return None
-        try:
+        with legible(path):
             saved = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise RunError(f"{path} cannot be read ({error}); delete it to train this run anew") from error
         if wanted:
             self._check_same(json.loads(saved["configuration"]), json.loads(json.dumps(wanted)))
         return saved
 
     def _check_same(self, there: Row, here: Row) -> None:
         there, here = ({**side.pop("recipe"), **side} for side in (there, here))
+        there.setdefault("data_digest", here.get("data_digest"))  # runs of before it was kept
         changed = [f"{k} was {there.get(k)}, is {here[k]}" for k in here if k != "claim" and there.get(k) != here[k]]
         if changed:
-            mend = "Move or delete that folder, or make the change an override: its runs get a folder of their own"
+            mend = "Move or delete that folder, or make the change an override, and give other data another name"
             raise ValueError(f"{self.path} holds a run of another configuration ({'; '.join(changed)}). {mend}")
 
     def answers(self) -> Answers | None:
@@ -124,8 +130,9 @@ class Run:
         path = self.path / "answers.npz"
         if not path.exists():
             return None
-        kept = np.load(path)
-        return Answers(kept["predicted"][-1], kept["confidence"], kept["labels"])
+        with legible(path):
+            kept = np.load(path)
+            return Answers(kept["predicted"][-1], kept["confidence"], kept["labels"])
 
     def keep(self, saved: Mapping[str, Any], configuration: Mapping[str, Any]) -> None:
         """Write the state after an epoch, then what follows from it; a kill between the two is mended by `follow`."""
@@ -164,11 +171,19 @@ def run_of(record: Mapping[str, Any], root: Path | None = None) -> Run:
     return run_directory(record["dataset"], record["profile"], record["recipe"]["name"], record["seed"], root)
 
 
-def read_json(path: Path, advice: str) -> Row:
-    """The object in a JSON file; a damaged one is a RunError whose message ends with the advice."""
-    try:
+def read_json(path: Path, advice: str = "") -> Row:
+    """The object in a JSON file; RunError if damaged, see `legible`."""
+    with legible(path, advice):
         return {**json.loads(path.read_text(encoding="utf-8"))}
-    except (ValueError, TypeError) as error:
+
+
+@contextlib.contextmanager
+def legible(path: Path, advice: str = "") -> Iterator[None]:
+    """Whatever goes wrong inside the block is a RunError: the file is damaged; it ends with advice, or a run's."""
+    try:
+        yield
+    except Exception as error:
+        advice = advice or f"delete {path.parent} to train this run anew"
         raise RunError(f"{path} cannot be read ({error}); {advice}") from error
 
 
@@ -183,9 +198,10 @@ def provenance() -> dict[str, Any]:
 @functools.cache  # what a process runs is what it found when it began
 def commit() -> str:
     """The commit of the package's checkout, marked where files differ from it; "unknown" outside a checkout."""
-    command = ["git", "-C", str(REPO_ROOT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    command = ["git", "--git-dir=.git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    own = {"cwd": REPO_ROOT, "env": {"PATH": os.environ.get("PATH", os.defpath)}}  # a hook's name another repository
     with contextlib.suppress(OSError):  # no git
-        return subprocess.run(command, capture_output=True, text=True).stdout.strip() or "unknown"
+        return subprocess.run(command, capture_output=True, text=True, **own).stdout.strip() or "unknown"
     return "unknown"
 
 
