@@ -79,7 +79,7 @@ def training(request: dict[str, Any], place: str) -> str:
     asked = request["trainings"][place]
     recipe = recipes.get(asked["recipe"], asked["overrides"])
     record = fit(recipe, request["dataset"], profile=request["profile"], seed=asked["seed"]).record
-    return f"test accuracy {record['test_accuracy']:.2%} ({record['weights']} weights, last epoch)"
+    return f"test accuracy {record['test_accuracy']:.2%} ({record['weights']} weights, last epoch), {record['device']}"
 
 
 def tidy(part: Path, page: Path, final: Path) -> None:
