@@ -399,6 +399,11 @@ def test_resumes_behind_what_has_arrived(mirror, target):
     assert mirror.log == [("good", "bytes=123456-")]
 
 
+def test_a_whole_file_that_a_kill_left_without_its_name_is_not_fetched_again(mirror, target):
+    begin(target, BYTES)
+    assert fetched(mirror.urls("good"), target) == BYTES and mirror.log == []
+
+
 def test_starts_over_where_the_server_ignores_the_range(mirror, target):
     begin(target, BYTES[:123_456])
     assert fetched(mirror.urls("noresume"), target) == BYTES
