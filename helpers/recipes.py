@@ -218,8 +218,7 @@ class Profile:
     n_train: int | None = None  # images of the data set
     n_test: int | None = None
     epochs: int | None = None  # at most so many; schedules keep their shape
-    width: int | None = None  # channels of the main net's first stage
-    side_width: int | None = None  # of side experiments' nets
+    width: int | None = None  # channels of a net's first stage
     batch_size: int | None = None  # at most so many images per step
     ema_epochs: float | None = None  # longest horizon of an average of the weights: a short run improves too fast
     steady_lr: float | None = None  # highest first rate of schedules that only fall: higher ones throw short runs back
@@ -227,9 +226,9 @@ class Profile:
 
 
 _SHORT = {"ema_epochs": 0.25, "steady_lr": 0.02}
-_QUICK = {"n_train": 7_500, "n_test": 2_000, "epochs": 4, "side_width": 16, "batch_size": 128}
+_QUICK = {"n_train": 7_500, "n_test": 2_000, "epochs": 4, "width": 16, "batch_size": 128}
 PROFILES = {
-    "smoke": Profile("smoke", "tests", 512, 256, 2, 8, 8, batch_size=64, **_SHORT, finder_steps=20),
+    "smoke": Profile("smoke", "tests", 512, 256, 2, 8, batch_size=64, **_SHORT, finder_steps=20),
     "quick": Profile("quick", "a first look without a GPU", **_QUICK, **_SHORT, finder_steps=60),
     "full": Profile("full", "the published numbers"),
 }

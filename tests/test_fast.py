@@ -12,7 +12,7 @@ from helpers import data, models, recipes, training
 from helpers.data import AlternatingFlip, DeviceLoader, Flip, Images, PadCrop, TrainLoader, augment
 from helpers.devices import Compute
 from helpers.training import Setting, State, schedules
-from helpers.training.fit import views
+from helpers.training.fit import epochs_left, views
 from helpers.training.muon import Muon, orthogonalised
 
 CPU = Compute("cpu", "fp32")
@@ -164,6 +164,11 @@ def test_the_first_epochs_have_small_images(sprint, tiny):
     for epoch in range(2):
         training.train_epoch(state, setting, setting.batches(tiny.train), epoch)
     assert sides == [24] * 5 + [32] * 5
+
+
+def test_what_is_left_of_a_run_counts_small_epochs_as_cheaper(sprint):
+    short = dataclasses.replace(sprint, epochs=4, small_epochs=2)
+    assert [epochs_left(short, epoch) for epoch in (0, 2, 3)] == pytest.approx([2 + 2 * 16 / 9, 2, 1])
 
 
 @pytest.mark.parametrize("count", [1, 2, 6])

@@ -15,7 +15,7 @@ import psutil
 import pytest
 from fixture_notebooks import change, gone, notebook, outputs, summary, wait_for, write
 
-from helpers import training
+from helpers import devices, training
 from helpers.files import REPO_ROOT, exclusive
 from helpers.regenerate import __main__ as front
 from helpers.regenerate import request, series
@@ -202,7 +202,8 @@ def test_auto_is_resolved_and_what_cannot_be_had_is_one_clear_error(monkeypatch,
     asked = [{"recipe": "davidnet-onecycle", "overrides": {"max_lr": 0.2}, "seed": 1}]
     found = request.elsewhere(request.resolve, front.options(["--dataset", "shapes10"]), asked)
     assert found["places"] == ["shapes10/quick/davidnet-onecycle+max_lr=0.2/seed-1"]
-    assert (found["profile"], found["dataset"], found["jobs"]) == ("quick", "shapes10", 1)
+    assert (found["profile"], found["dataset"]) == ("quick", "shapes10")
+    assert found["jobs"] == min(devices.cores(), 4) and found["threads"] == max(1, devices.cores() // found["jobs"])
     assert found["device"].endswith("GFLOP/s in a matrix product") and found["format"].startswith("cpu, ")
     monkeypatch.setenv("CIFAR10_ROOT", str(tmp_path))
     smoke = ["--profile", "smoke", "--jobs", "3", "--dataset"]

@@ -68,7 +68,7 @@ def options(arguments: list[str]) -> argparse.Namespace:
     add("--dataset", default="auto", choices=["auto", "cifar10", "shapes10"], help="auto is CIFAR-10 if it can be had")
     add("--seeds", nargs="+", type=int, default=[0], metavar="K", help="seeds of --train, such as 0 1 2")
     add("--set", action="append", default=[], metavar="NAME=VALUE", help="a notebook's parameter, or a recipe's field")
-    add("--jobs", type=int, metavar="N", help="how many share the cores; default 1, for smoke one per core, up to 4")
+    add("--jobs", type=int, metavar="N", help="how many share the cores; default 1 for full, else one a core, up to 4")
     add("--out", type=Path, metavar="DIR", help="folder of the executed notebooks, default runs/notebooks")
     add("--timeout", type=float, metavar="SECONDS", help="limit for one notebook, default by profile")
     add("--force", action="store_true", help="run the chosen notebooks even where nothing changed")

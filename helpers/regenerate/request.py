@@ -81,7 +81,7 @@ def resolve(given: argparse.Namespace, asked: list[dict[str, Any]]) -> dict[str,
     names = [recipes.get(one["recipe"], one["overrides"]).name for one in asked]
     profile = recipes.resolve_profile(given.profile).name
     dataset = given.dataset.replace("auto", "cifar10") if given.dry_run else data.load(given.dataset, 0, 0).name
-    jobs = given.jobs or (min(devices.cores(), 4) if profile == "smoke" else 1)  # its nets leave cores idle
+    jobs = given.jobs or (1 if profile == "full" else min(devices.cores(), 4))  # narrow nets leave cores idle
     threads = max(1, devices.cores() // jobs)
     torch.set_num_threads(threads)  # as each job will have
     compute = devices.compute()

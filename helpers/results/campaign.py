@@ -28,11 +28,14 @@ from helpers.training import __main__ as command_line
 from helpers.training import store
 
 DAVIDNETS = ("davidnet-onecycle", "davidnet-onecycle-plus")
+CHANGES = ("whiten=False", "label_smoothing=0.0", "small_epochs=0", "ease=cosine", "ease=rex")  # of sprint, one a run
 ORDER = (
+    *((name, seed) for seed in range(10) for name in ("sprint", "speedrun")),
     *((name, 0) for name in DAVIDNETS),
     *((f"published-{name}", 0) for name in ("d", "b1", "e-step", "e-plateau", "a", "c", "b2")),
     *((name, 0) for name in ("resnet18-plateau", "resnet18-onecycle")),
     *((name, seed) for seed in (1, 2) for name in DAVIDNETS),
+    *((f"sprint+{change}", seed) for seed in range(5) for change in CHANGES),
 )
 TRIAL_SECONDS = 60
 START_SECONDS = 20  # of a training's process: libraries, data, nets

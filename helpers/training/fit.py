@@ -129,7 +129,7 @@ def train_epoch(state: State, setting: Setting, batches: Loader, epoch: int, hid
             if bar.update():  # at most once a second, since reading waits for the device
                 mean, accuracy = _means(sums, seen, state)
                 if epoch == state.began and bar.n >= FIRST_STEPS:
-                    tell_when_done(state, bar, setting.recipe.epochs - epoch)
+                    tell_when_done(state, bar, epochs_left(setting.recipe, epoch))
                 bar.set_postfix_str(f"loss {mean:.3f}, accuracy {accuracy:6.2%}", refresh=False)
     mean, accuracy = _means(sums, seen, state)
     lr, momentum = state.steps[-1]
@@ -283,7 +283,13 @@ def progress_bar(epoch: int, epochs: int, steps: int, hidden: bool) -> tqdm:
     return tqdm(total=steps, mininterval=seconds, **shown)
 
 
-def tell_when_done(state: State, bar: tqdm, epochs: int) -> None:
+def epochs_left(recipe: Recipe, epoch: int) -> float:
+    """Epochs that are left, this one included, as multiples of it; of small images one takes SMALL² of the time."""
+    costs = [SMALL**2 if k < recipe.small_epochs else 1 for k in range(epoch, recipe.epochs)]
+    return sum(costs) / costs[0]
+
+
+def tell_when_done(state: State, bar: tqdm, epochs: float) -> None:
     """Say once when a run will be over that has so many epochs left, if it takes a minute; tests are not counted."""
     seconds = (bar.total * epochs - bar.n) * bar.format_dict["elapsed"] / bar.n
     state.began = None
