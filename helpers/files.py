@@ -10,6 +10,7 @@ import json
 import math
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -22,7 +23,7 @@ REPO_ROOT = Path(__file__).resolve().parent.parent
 
 def runs_root(root: Path = REPO_ROOT) -> Path:
     """The folder of all runs: the environment's RUNS_ROOT, else runs/ in the repository at `root`."""
-    return Path(os.environ.get("RUNS_ROOT") or root / "runs").absolute()
+    return Path(os.environ.get("RUNS_ROOT") or root / "runs").expanduser().absolute()
 
 
 @contextlib.contextmanager
@@ -104,6 +105,12 @@ def in_words(seconds: float) -> str:
     hours, minutes = divmod(minutes, 60)
     parts = [f"{hours} h" if hours else "", f"{minutes} min" if minutes else "", "" if hours else f"{seconds} s"]
     return " ".join(filter(None, parts))
+
+
+def write_anything() -> None:
+    """Let stdout and stderr show as "?" what their encoding lacks, such as "±"; for a command line, as it begins."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")
 
 
 def end_with(parent: int, grace: float = 3.0) -> None:

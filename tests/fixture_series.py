@@ -1,10 +1,12 @@
 """Runs a notebook of the series headlessly, for two files of tests, which two processes share."""
 
+import copy
 import os
 from pathlib import Path
 
 import papermill
 import pytest
+from nbformat import NotebookNode
 
 from helpers.regenerate.publish import code_cells
 from helpers.regenerate.series import discover
@@ -24,10 +26,20 @@ def cases(which: int) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("name, dataset", [*real[which::2], *shapes[which::2]])
 
 
-def runs_headlessly(name: str, dataset: str, folder: Path) -> None:
+def twice(node: NotebookNode) -> NotebookNode:
+    """The notebook of a reader who runs every cell two times, but that of the parameters."""
+    node = copy.deepcopy(node)
+    times = [1 if "parameters" in cell.metadata.get("tags", []) else 2 for cell in node.cells]
+    node.cells = [copy.deepcopy(cell) for cell, count in zip(node.cells, times) for _ in range(count)]
+    for number, cell in enumerate(node.cells):
+        cell.id = str(number)
+    return node
+
+
+def runs_headlessly(name: str, dataset: str, folder: Path, source: NotebookNode | None = None) -> None:
     """Execute it from a folder in `smoke`; every cell runs, quietly, and nothing is left where it was started."""
     values = {"profile": "smoke", "dataset": dataset}
-    source = str(FOLDER / f"{name}.ipynb")
+    source = source or str(FOLDER / f"{name}.ipynb")
     executed = papermill.execute_notebook(
         source, "executed.ipynb", values, kernel_name="python3", progress_bar=False, execution_timeout=600
     )

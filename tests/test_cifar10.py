@@ -7,6 +7,8 @@ import pickle
 import re
 import shutil
 import socket
+import subprocess
+import sys
 import tarfile
 import threading
 import time
@@ -294,6 +296,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.head(body, start)
         self.wfile.write(bytes(len(body)))
 
+    def portal(self, body: bytes, start: int) -> None:
+        """A page in place of the file, as a hotel's network sends it; it does not say how long it is."""
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"<html>Please log in</html>" * 100)
+
+    def stingy(self, body: bytes, start: int) -> None:
+        """Begins anew, and breaks off early."""
+        self.head(BYTES, 0)
+        self.wfile.write(BYTES[:150_000])
+
     def missing(self, body: bytes, start: int) -> None:
         self.send_error(404)
 
@@ -386,6 +399,11 @@ def test_resumes_behind_what_has_arrived(mirror, target):
     assert mirror.log == [("good", "bytes=123456-")]
 
 
+def test_a_whole_file_that_a_kill_left_without_its_name_is_not_fetched_again(mirror, target):
+    begin(target, BYTES)
+    assert fetched(mirror.urls("good"), target) == BYTES and mirror.log == []
+
+
 def test_starts_over_where_the_server_ignores_the_range(mirror, target):
     begin(target, BYTES[:123_456])
     assert fetched(mirror.urls("noresume"), target) == BYTES
@@ -412,6 +430,30 @@ def test_the_next_mirror_continues_a_broken_transfer(mirror, target, bad):
 def test_wrong_bytes_are_not_resumed_elsewhere(mirror, target):
     fetch(mirror.urls("wrong", "good"), target, MD5)
     assert mirror.log[1] == ("good", None)
+
+
+@pytest.mark.parametrize(("arrived", "resumed"), [(123_456, 150_000), (200_000, 200_000)])
+def test_what_has_arrived_outlives_mirrors_that_begin_anew(mirror, target, arrived, resumed):
+    begin(target, BYTES[:arrived])
+    assert fetched(mirror.urls("portal", "stingy", "portal", "good"), target) == BYTES
+    assert mirror.log[1:] == [("stingy", f"bytes={arrived}-"), *((k, f"bytes={resumed}-") for k in ("portal", "good"))]
+    assert [path.name for path in target.parent.iterdir()] == [target.name]
+
+
+@pytest.mark.parametrize("arrived", [200_000, 1_000], ids=["longer than the page", "shorter"])
+def test_a_page_is_the_last_answer_and_the_next_call_goes_on(mirror, target, arrived):
+    begin(target, BYTES[:arrived])
+    with pytest.raises(Unavailable, match="what has arrived is kept"):
+        fetch(mirror.urls("missing", "portal"), target, MD5)
+    assert fetched(mirror.urls("good"), target) == BYTES
+    assert mirror.log[-1] == ("good", f"bytes={arrived}-")
+
+
+def test_a_slow_transfer_needs_no_progress_bar(mirror, target, told):
+    code = f"from helpers.data import cifar10; cifar10.JUDGED = 0.1; cifar10.fetch({mirror.urls('slow')}, "
+    code += f"__import__('pathlib').Path({str(target)!r}), {MD5!r})"
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "TQDM_DISABLE": "1"}, capture_output=True)
+    assert done.returncode == 0 and target.read_bytes() == BYTES, done.stderr
 
 
 def test_error_names_every_mirror_and_the_ways_out_and_keeps_what_arrived(mirror, target):

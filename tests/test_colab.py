@@ -19,6 +19,7 @@ from helpers.colab import missing_requirements, repository, setup, stamp
 REPO = Path(__file__).resolve().parent.parent
 BOOTSTRAP = """\
 # In Google Colab this fetches the repository and installs what is missing; anywhere else it does nothing.
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -26,10 +27,13 @@ from pathlib import Path
 REPO = "owner/name"
 use_drive = False  # True keeps runs on Google Drive: a lost machine loses no epoch
 if "google.colab" in sys.modules:
-    folder = Path(REPO.split("/")[1]).absolute()
-    if not folder.exists():
-        address = f"https://github.com/{REPO}"
-        subprocess.run(["git", "clone", "--quiet", "--depth=1", address, str(folder)], check=True)
+    folder, address = Path(REPO.split("/")[1]).absolute(), f"https://github.com/{REPO}"
+    if not (folder / "requirements.txt").exists():
+        shutil.rmtree(folder / ".git", ignore_errors=True)  # of a clone that was cut off
+        if subprocess.run(["git", "clone", "--quiet", "--depth=1", address, str(folder)]).returncode:
+            raise RuntimeError(f"cannot fetch {address}: check that name and the network; {folder} must be empty")
+    if "helpers" in sys.modules and "helpers.colab" not in sys.modules:
+        raise RuntimeError("another package named helpers is loaded: choose Runtime, Restart session, then Run all")
     sys.path.insert(0, str(folder))
     from helpers.colab import setup
 
@@ -227,9 +231,32 @@ def test_outside_colab_the_bootstrap_does_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_repository_that_is_not_there_is_an_error(origin, tmp_path):
-    done = run_bootstrap(IN_COLAB + BOOTSTRAP.replace("owner/name", "ada/nothing"), tmp_path, **origin)
-    assert done.returncode != 0 and "git" in done.stderr and not (tmp_path / "nothing").exists()
+@pytest.mark.parametrize("left", [[], [".git/objects/pack/tmp_pack_x"]], ids=["empty", "begun"])
+def test_what_a_clone_left_that_was_cut_off_is_cloned_anew(origin, tmp_path, left):
+    (tmp_path / "lesson").mkdir()
+    for name in left:
+        (tmp_path / "lesson" / name).parent.mkdir(parents=True)
+        (tmp_path / "lesson" / name).write_bytes(b"PACK")
+    done = run_bootstrap(IN_COLAB + BOOTSTRAP.replace("owner/name", "ada/lesson") + REPORT, tmp_path, **origin)
+    assert done.returncode == 0 and json.loads(done.stdout)["loaded"], done.stderr
+
+
+@pytest.mark.parametrize(("name", "mine"), [("nothing", None), ("lesson", "notes.txt")], ids=["no such", "no room"])
+def test_a_clone_that_fails_says_what_to_check_and_deletes_nothing(origin, tmp_path, name, mine):
+    if mine:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / mine).write_text("mine")
+    done = run_bootstrap(IN_COLAB + BOOTSTRAP.replace("owner/name", f"ada/{name}"), tmp_path, **origin)
+    said = f"cannot fetch https://github.com/ada/{name}: check that name and the network; {tmp_path / name}"
+    assert done.returncode == 1 and done.stderr.splitlines()[-1] == f"RuntimeError: {said} must be empty"
+    assert not mine or (tmp_path / name / mine).read_text() == "mine"
+
+
+@pytest.mark.parametrize("made", ["types.ModuleType('helpers')", "__import__('email')"], ids=["module", "package"])
+def test_another_package_named_helpers_is_told_of(origin, tmp_path, made):
+    code = IN_COLAB + f"sys.modules['helpers'] = {made}\n" + BOOTSTRAP.replace("owner/name", "ada/lesson")
+    done = run_bootstrap(code, tmp_path, **origin)
+    assert done.returncode == 1 and "another package named helpers is loaded: choose Runtime" in done.stderr
 
 
 @pytest.mark.parametrize("path", sorted((REPO / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)

@@ -4,6 +4,9 @@ import errno
 import json
 import multiprocessing
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +20,31 @@ JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
 )
+
+
+@pytest.mark.parametrize("given, meant", [("~/runs", "home/runs"), ("runs", "here/runs"), ("", "repo/runs")])
+def test_the_run_store_is_where_the_environment_says(tmp_path, monkeypatch, given, meant):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("RUNS_ROOT", given)
+    assert files.runs_root(tmp_path / "repo") == Path(tmp_path, meant)
+
+
+SAY = """import argparse, runpy, sys
+argparse.ArgumentParser.format_help = lambda parser: "94.1 ± 0.2 %"
+sys.argv = ["x", "--help"]
+runpy.run_module({module!r}, run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "iso8859-5", "utf-8"])
+@pytest.mark.parametrize("module", ["helpers.regenerate", "helpers.training", "helpers.results.campaign"])
+def test_a_command_line_says_what_its_terminal_can_show(module, encoding):
+    command = [sys.executable, "-c", SAY.format(module=module)]
+    done = subprocess.run(command, env={**os.environ, "PYTHONIOENCODING": encoding}, capture_output=True)
+    shown = "±" if encoding == "utf-8" else "?"
+    assert (done.returncode, done.stdout.decode(encoding)) == (0, f"94.1 {shown} 0.2 %"), done.stderr
 
 
 def test_a_file_is_replaced_whole_in_a_folder_made_for_it(tmp_path, monkeypatch):

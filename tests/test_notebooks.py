@@ -42,7 +42,8 @@ def test_cells_are_short_and_told(name, node):
     prose = [cell for cell in node.cells if cell.cell_type == "markdown"]
     assert statistics.median(lines) <= 8 and max(lines) <= 40
     assert len(prose) >= len(code) * 0.8
-    assert len({cell.id for cell in node.cells}) == len(node.cells)
+    ids = [cell.id for cell in node.cells if "id" in cell]  # Colab saves none
+    assert len(set(ids)) == len(ids)
     whole = "\n".join(cell.source for cell in prose)
     assert "**Guess**" in whole and "<details>" in whole and "<summary>Solution" in whole
     assert sum("assert " in cell.source for cell in code) >= 3

@@ -142,6 +142,19 @@ def test_a_notebook_whose_code_is_not_what_ran_is_named_and_nothing_is_written(t
     assert contents(tree.root) == before
 
 
+def test_a_notebook_that_colab_saved_is_published(tree):
+    """Its cells have no ids but in their metadata, and the format has an older number."""
+    path = tree.root / "notebooks/05_train.ipynb"
+    saved = json.loads(path.read_text()) | {"nbformat_minor": 0}
+    for cell in saved["cells"]:
+        cell["metadata"]["id"] = cell.pop("id")
+    path.write_text(json.dumps(saved))
+    tree()
+    after = read(path)
+    assert after.cells[3].outputs[0].text == "some lines\n" and after.nbformat_minor == 0
+    nbformat.validate(after)
+
+
 def contents(root):
     return {path: path.read_bytes() for path in root.rglob("*.*") if path.is_file()}
 

@@ -22,6 +22,7 @@ from helpers.regenerate import request, series
 from helpers.regenerate.series import assigned, declared, discover, typed
 
 FOUND = {"profile": "smoke", "dataset": "shapes10", "device": "cpu (a test), fp32", "threads": 1, "places": []}
+FOUND["format"] = "cpu, fp32"
 
 
 @pytest.fixture
@@ -142,6 +143,41 @@ def test_settings_reach_those_that_declare_them(runner):
     assert found == {"01_data": both, "02_rate": both | {"rates": [], "name": "b"}}
 
 
+def decides(runner, *arguments):
+    """What the engine compares of a notebook: equal to the last time, it is skipped."""
+    asked = front.options(["--only", "02", "--set", "name=picture.png", *arguments])
+    return request.request_of(asked, runner.root)["notebooks"]["02_rate"]
+
+
+def test_the_content_of_a_file_that_a_parameter_names_counts_whatever_its_date(runner):
+    runner.out.mkdir(parents=True)
+    none, picture = decides(runner), runner.out / "picture.png"  # relative to where the notebook runs
+    picture.write_bytes(b"a cat")
+    cat = decides(runner)
+    os.utime(picture, (0, 0))
+    assert none != cat == decides(runner)
+    picture.write_bytes(b"a dog")
+    os.utime(picture, (0, 0))
+    assert decides(runner) not in (none, cat)
+    picture.unlink()
+    picture.mkdir()
+    assert decides(runner) == none
+
+
+def test_the_number_format_counts_and_the_jobs_at_a_time_do_not(runner, monkeypatch):
+    fp32 = decides(runner)
+    assert decides(runner, "--jobs", "2") == fp32
+    monkeypatch.setitem(FOUND, "format", "cpu, bf16")
+    assert decides(runner) != fp32
+
+
+def test_home_is_home_where_the_shell_left_the_tilde(runner, monkeypatch):
+    monkeypatch.setenv("HOME", str(runner.root))
+    monkeypatch.setenv("RUNS_ROOT", "~/lesson-runs")
+    asked = request.request_of(front.options(["--out=~/out"]), runner.root)
+    assert (asked["out"], asked["runs"]) == (str(runner.root / "out"), str(runner.root / "lesson-runs"))
+
+
 def test_sources_and_tags_decide_a_digest_but_outputs_and_the_stamped_time_do_not(runner):
     path = runner.root / "notebooks/01_data.ipynb"
 
@@ -168,7 +204,7 @@ def test_auto_is_resolved_and_what_cannot_be_had_is_one_clear_error(monkeypatch,
     assert found["places"] == ["shapes10/quick/davidnet-onecycle+max_lr=0.2/seed-1"]
     assert (found["profile"], found["dataset"]) == ("quick", "shapes10")
     assert found["jobs"] == min(devices.cores(), 4) and found["threads"] == max(1, devices.cores() // found["jobs"])
-    assert found["device"].endswith("GFLOP/s in a matrix product")
+    assert found["device"].endswith("GFLOP/s in a matrix product") and found["format"].startswith("cpu, ")
     monkeypatch.setenv("CIFAR10_ROOT", str(tmp_path))
     smoke = ["--profile", "smoke", "--jobs", "3", "--dataset"]
     with pytest.raises(RuntimeError, match="CIFAR-10 is not in"):
@@ -194,12 +230,24 @@ def test_relative_folders_become_absolute_and_threads_are_divided_by_jobs(monkey
 
 # ---- the engine, with real kernels
 
-LOOK = """import json, os, helpers
-print(json.dumps([os.getcwd(), os.environ["RUNS_ROOT"], profile, seed]))"""
+LOOK = """import json, os, sys, helpers, matplotlib
+print(json.dumps([os.getcwd(), os.environ["RUNS_ROOT"], profile, seed]))
+print("±", sys.executable, __debug__, "inline" in matplotlib.get_backend())"""
 BAR = "import sys, tqdm\nfor i in tqdm.tqdm(range(4), file=sys.stdout, mininterval=0): pass"
 
 
-def test_a_series_runs_is_skipped_and_runs_again_where_something_changed(runner, capsys):
+@pytest.fixture
+def settings_of_a_reader(tmp_path, monkeypatch):
+    """A foreign kernel under our name, asserts that are off, figures that go nowhere, texts in ASCII."""
+    foreign = tmp_path / "foreign/kernels/python3/kernel.json"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_text(json.dumps({"argv": ["false"], "display_name": "Python 3", "language": "python"}))
+    own = {"JUPYTER_PATH": str(tmp_path / "foreign"), "PYTHONOPTIMIZE": "1", "MPLBACKEND": "Agg"}
+    for name, value in (own | {"PYTHONIOENCODING": "ascii"}).items():
+        monkeypatch.setenv(name, value)
+
+
+def test_a_series_runs_is_skipped_and_runs_again_where_something_changed(runner, settings_of_a_reader, capsys):
     root, out = runner.root, runner.out
     write(
         root, n01_data=notebook(LOOK, BAR, "", "3 * 7"), n03_bad=notebook("print('first')", "1 / 0", "print('never')")
@@ -213,11 +261,10 @@ def test_a_series_runs_is_skipped_and_runs_again_where_something_changed(runner,
 
     assert runner("--jobs", "4", "--timeout", "20") == 1
     entries = summary(out)["jobs"]
-    assert {name: entry["status"] for name, entry in entries.items()} == {
-        **{"01_data": "ok", "02_rate": "ok"},
-        **{"03_bad": "failed", "04_stuck": "timeout"},
-    }
-    assert json.loads(outputs(out / "01_data.ipynb")[0].text) == [str(out), str(root / "runs"), "smoke", 0]
+    assert [entries[name]["status"] for name in sorted(entries)] == ["ok", "ok", "failed", "timeout"]
+    places, reader = outputs(out / "01_data.ipynb")[0].text.splitlines()
+    assert json.loads(places) == [str(out), str(root / "runs"), "smoke", 0]
+    assert reader == f"± {sys.executable} True True" and reader in (out / "logs/01_data.log").read_text("utf-8")
     bar = outputs(out / "01_data.ipynb")[1].text
     assert bar.startswith("100%") and bar.count("\n") == 1
     assert "<pre>21</pre>" in (out / "01_data.html").read_text()

@@ -18,7 +18,7 @@ from typing import Any
 
 import pandas as pd
 
-from helpers.files import REPO_ROOT, exclusive, runs_root, write_atomic
+from helpers.files import REPO_ROOT, exclusive, runs_root, write_anything, write_atomic
 from helpers.regenerate.request import LIMITS, request_of
 
 ENDS_WITHIN = 4.0  # seconds after which what was interrupted is killed
@@ -68,7 +68,7 @@ def options(arguments: list[str]) -> argparse.Namespace:
     add("--dataset", default="auto", choices=["auto", "cifar10", "shapes10"], help="auto is CIFAR-10 if it can be had")
     add("--seeds", nargs="+", type=int, default=[0], metavar="K", help="seeds of --train, such as 0 1 2")
     add("--set", action="append", default=[], metavar="NAME=VALUE", help="a notebook's parameter, or a recipe's field")
-    add("--jobs", type=int, metavar="N", help="how many run at a time; default 1 for full, else one per core, up to 4")
+    add("--jobs", type=int, metavar="N", help="how many share the cores; default 1 for full, else one a core, up to 4")
     add("--out", type=Path, metavar="DIR", help="folder of the executed notebooks, default runs/notebooks")
     add("--timeout", type=float, metavar="SECONDS", help="limit for one notebook, default by profile")
     add("--force", action="store_true", help="run the chosen notebooks even where nothing changed")
@@ -100,8 +100,10 @@ def command(request: dict[str, Any], force: bool, more: list[str]) -> list[str]:
 
 
 def surroundings(request: dict[str, Any]) -> dict[str, str]:
-    """The environment of all jobs: threads divided among them, folders that mean the same from anywhere."""
+    """The environment of all jobs: threads divided, folders as meant here; no kernel, no options of the reader's."""
     own = {"NO_ALBUMENTATIONS_UPDATE": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1", "TQDM_MININTERVAL": "15"}
+    own |= {"JUPYTER_PATH": f"{sys.prefix}/share/jupyter", "PYTHONOPTIMIZE": "", "PYTHONIOENCODING": "utf-8"}
+    own["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # figures stand under their cells
     path = os.pathsep.join(filter(None, [str(REPO_ROOT), os.environ.get("PYTHONPATH")]))
     own |= {"RUNS_ROOT": request["runs"], "PYTHONPATH": path}
     if request["jobs"] > 1:  # alone, a job takes what torch and the caller think best
@@ -181,4 +183,5 @@ def publish(root: Path, names: list[str], out: Path, runs: Path) -> int:
 
 
 if __name__ == "__main__":
+    write_anything()
     sys.exit(main())

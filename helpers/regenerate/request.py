@@ -21,7 +21,7 @@ LIMITS = {"smoke": 600.0, "quick": 3_600.0, "full": 86_400.0}  # seconds for one
 def request_of(given: argparse.Namespace, root: Path) -> dict[str, Any]:
     """What is asked for on the command line of a repository."""
     runs, settings = runs_root(root), {name: text for name, _, text in (one.partition("=") for one in given.set)}
-    out = (given.out or runs / ("trainings" if given.train else "notebooks")).absolute()
+    out = (given.out or runs / ("trainings" if given.train else "notebooks")).expanduser().absolute()
     if out.resolve() == (root / "notebooks").resolve():
         raise ValueError("--out is the folder of the sources; --publish writes outputs there")
     chosen = {} if given.train else series.discover(root / "notebooks", given.only)
@@ -47,8 +47,10 @@ def request_of(given: argparse.Namespace, root: Path) -> dict[str, Any]:
         "inputs": {name: contents(node, root, runs) for name, node in chosen.items()},
     }
     for name, node in chosen.items():
-        source = {"source": str(root / f"notebooks/{name}.ipynb"), "digest": series.digest(node), "versions": versions}
-        request["notebooks"][name] = source | {"values": values[name] | shared}
+        named = [out / Path(value).expanduser() for value in values[name].values() if isinstance(value, str)]
+        decides = {"digest": series.digest(node, filter(Path.is_file, named)), "format": found["format"]} | versions
+        source = {"source": str(root / f"notebooks/{name}.ipynb"), "values": values[name] | shared}
+        request["notebooks"][name] = source | decides
     for name, record in zip(trains, records):
         request["inputs"][name].append(record)
     return request
@@ -83,8 +85,7 @@ def resolve(given: argparse.Namespace, asked: list[dict[str, Any]]) -> dict[str,
     threads = max(1, devices.cores() // jobs)
     torch.set_num_threads(threads)  # as each job will have
     compute = devices.compute()
-    device = compute.describe()
-    if not given.dry_run:
-        device += f", {devices.matrix_rate(compute) / 1e9:,.0f} GFLOP/s in a matrix product"
-    found = {"profile": profile, "dataset": dataset, "jobs": jobs, "threads": threads, "device": device}
+    rate = "" if given.dry_run else f", {devices.matrix_rate(compute) / 1e9:,.0f} GFLOP/s in a matrix product"
+    found = {"profile": profile, "dataset": dataset, "jobs": jobs, "threads": threads}
+    found |= {"device": compute.describe() + rate, "format": f"{compute.device}, {compute.precision}"}
     return found | {"places": [f"{dataset}/{profile}/{name}/seed-{one['seed']}" for name, one in zip(names, asked)]}

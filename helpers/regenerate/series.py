@@ -8,7 +8,7 @@ import ast
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,17 +44,15 @@ def declared(name: str, node: NotebookNode) -> dict[str, Any]:
     try:
         (cell,) = [cell for cell in node.cells if "parameters" in cell.metadata.get("tags", [])]
         return {line.targets[0].id: ast.literal_eval(line.value) for line in ast.parse(cell.source).body}
-    except (SyntaxError, AttributeError, ValueError) as error:
-        raise ValueError(f"{name} needs one cell tagged 'parameters', of lines NAME = LITERAL: {error}") from error
+    except (SyntaxError, AttributeError, ValueError) as why:
+        raise ValueError(f"{name} needs one cell tagged 'parameters', of lines NAME = LITERAL alone: {why}") from why
 
 
-def digest(node: NotebookNode) -> str:
-    """Of what decides a notebook's outputs: cells and their tags, but no outputs and no stamped run time."""
-    cells = [
-        [cell.cell_type, RUN_TIME.sub(r"\1\2", cell.source), sorted(cell.metadata.get("tags", []))]
-        for cell in node.cells
-    ]
-    return hashlib.sha256(json.dumps(cells).encode()).hexdigest()
+def digest(node: NotebookNode, files: Iterable[Path] = ()) -> str:
+    """Of what decides a notebook's outputs: its cells, their tags and some files; no outputs, no stamped run time."""
+    cells = [[cell.cell_type, RUN_TIME.sub(r"\1\2", cell.source), cell.metadata.get("tags", [])] for cell in node.cells]
+    parts = [json.dumps(cells).encode(), *(path.read_bytes() for path in files)]
+    return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 def assigned(notebooks: Mapping[str, NotebookNode], settings: Mapping[str, str]) -> dict[str, dict[str, Any]]:

@@ -207,7 +207,7 @@ def main(arguments: list[str] | None = None) -> int:
         root.mkdir(parents=True, exist_ok=True)
         try:
             with files.exclusive(root / ".campaign.lock", refuse=f"another campaign is under way in {root}"):
-                train(end, given.out.resolve())
+                train(end, given.out.expanduser().resolve())
         except BlockingIOError as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
@@ -229,6 +229,7 @@ def as_child(mode: str, parent: str, *arguments: str) -> int:
 
 
 if __name__ == "__main__":
+    files.write_anything()
     for number in (signal.SIGINT, signal.SIGTERM):  # a job in the background ignores the first
         signal.signal(number, signal.default_int_handler)
     sys.exit(as_child(*sys.argv[1:]) if sys.argv[1:2] in (["--train"], ["--trial"]) else main())

@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from helpers import data, recipes
+from helpers.files import write_anything
 from helpers.training import RunError, TrainingDiverged, fit
 
 DIVERGED = 3  # exit status of a training whose loss became infinite or not a number
@@ -33,4 +34,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    write_anything()
     sys.exit(main())
