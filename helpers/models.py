@@ -90,10 +90,9 @@ def davidnet(num_classes: int = 10, width: int = 64) -> nn.Sequential:
 def speednet(num_classes: int = 10, width: int = 64) -> nn.Sequential:
     """A net that learns fast, after airbench94 (Jordan 2024, arXiv 2404.00498, section 3), whose whitening has a bias.
 
-    Maps (N, 3, H, W) images to (N, num_classes) logits; 32 or 24 pixels a side. Its logits are meant to be multiplied
-    by 1 / (4 · width) in the loss. Children: whiten (24 filters, for the function of this name), layer1 to layer3
-    (width, 4 and 4 × width channels on 15, 7, 3 pixels a side), pool, head. The convolutions begin by handing on what
-    they get, the scales of BatchNorm are fixed.
+    Maps (N, 3, 32, 32) or (N, 3, 24, 24) images to (N, num_classes) logits, for a logit scale of 1 / (4 · width).
+    Children: whiten (24 filters, for the function of this name), layer1 to layer3 (width, 4 and 4 × width channels on
+    15, 7, 3 pixels a side), pool, head. Convolutions begin by handing on what they get; BatchNorm's scales are fixed.
     """
     net = nn.Sequential(
         OrderedDict(
@@ -114,8 +113,8 @@ def speednet(num_classes: int = 10, width: int = 64) -> nn.Sequential:
 def whiten(net: nn.Sequential, images: torch.Tensor) -> None:
     """Set and fix a speednet's first filters so that 2×2 patches of normalised images (N, 3, H, W) come out white.
 
-    White: the 12 numbers of a patch become 12 uncorrelated ones of equal variance, each with its negative, since a GELU
-    follows. They are projections on the eigenvectors of the patches' covariance, divided by their deviation.
+    A patch's 12 numbers become their projections on the eigenvectors of the covariance, each over its deviation:
+    uncorrelated, and of equal variance. Their negatives come, too, since a GELU follows.
     """
     filters = net.whiten[0].weight
     patches = F.unfold(images.cpu().double(), PATCH).transpose(1, 2).flatten(0, 1)  # (N · places, 12)

@@ -61,7 +61,6 @@ class Recipe:
     head_lr: float = 0.0  # with Muon: highest rate of SGD for the head
     shift_lr: float = 0.0  # with Muon: highest rate of SGD for what is added to channels, such as BatchNorm's shifts
     l1: float = 0.0  # factor on the sum of the absolute weights in the loss
-    decay_norm_and_bias: bool = True  # whether weight decay also pulls on BatchNorm and biases
     label_smoothing: float = 0.0  # share of the target spread over all classes, in [0, 1]
     logit_scale: float = 1.0  # factor on the logits inside the loss
     ema_epochs: float = 0.0  # horizon of the moving average of the weights, in epochs; 0 keeps none

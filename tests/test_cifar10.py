@@ -299,13 +299,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def portal(self, body: bytes, start: int) -> None:
         """A page in place of the file, as a hotel's network sends it; it does not say how long it is."""
         self.send_response(200)
+        self.send_header("Content-Type", "text/html; charset=utf-8")
         self.end_headers()
         self.wfile.write(b"<html>Please log in</html>" * 100)
-
-    def stingy(self, body: bytes, start: int) -> None:
-        """Begins anew, and breaks off early."""
-        self.head(BYTES, 0)
-        self.wfile.write(BYTES[:150_000])
 
     def missing(self, body: bytes, start: int) -> None:
         self.send_error(404)
@@ -432,12 +428,11 @@ def test_wrong_bytes_are_not_resumed_elsewhere(mirror, target):
     assert mirror.log[1] == ("good", None)
 
 
-@pytest.mark.parametrize(("arrived", "resumed"), [(123_456, 150_000), (200_000, 200_000)])
-def test_what_has_arrived_outlives_mirrors_that_begin_anew(mirror, target, arrived, resumed):
+@pytest.mark.parametrize("arrived", [200_000, 1_000], ids=["longer than the page", "shorter"])
+def test_what_has_arrived_outlives_a_page_in_place_of_the_file(mirror, target, arrived):
     begin(target, BYTES[:arrived])
-    assert fetched(mirror.urls("portal", "stingy", "portal", "good"), target) == BYTES
-    assert mirror.log[1:] == [("stingy", f"bytes={arrived}-"), *((k, f"bytes={resumed}-") for k in ("portal", "good"))]
-    assert [path.name for path in target.parent.iterdir()] == [target.name]
+    assert fetched(mirror.urls("portal", "good"), target) == BYTES
+    assert mirror.log[1] == ("good", f"bytes={arrived}-")
 
 
 @pytest.mark.parametrize("arrived", [200_000, 1_000], ids=["longer than the page", "shorter"])

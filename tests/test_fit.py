@@ -529,8 +529,8 @@ def test_real_cifar10_is_learned(cifar10, tmp_path):
 
 
 def test_settings_are_read_as_python_or_json_or_text():
-    asked = ["nesterov=False", "max_lr=.3", "decay_norm_and_bias=true", "net=resnet18", "transforms=[]"]
-    values = {"nesterov": False, "max_lr": 0.3, "decay_norm_and_bias": True, "net": "resnet18", "transforms": []}
+    asked = ["nesterov=False", "max_lr=.3", "whiten=false", "net=resnet18", "transforms=[]"]
+    values = {"nesterov": False, "max_lr": 0.3, "whiten": False, "net": "resnet18", "transforms": []}
     recipe = recipes.get("+".join(["davidnet-onecycle", *asked])).to_dict()
     assert {name: recipe[name] for name in values} == values
 

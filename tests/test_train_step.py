@@ -16,7 +16,6 @@ from helpers.training import (
     State,
     TrainingDiverged,
     evaluate,
-    make_optimizer,
     predict,
     train_epoch,
     train_step,
@@ -140,15 +139,6 @@ def test_horizons_differ_in_what_they_average():
 def test_the_average_s_horizon(horizon, every, decay):
     average = average_of(horizon)
     assert average.every == every and average.decay == pytest.approx(decay)
-
-
-def test_decay_can_spare_norms_and_biases(small_recipe):
-    net = models.davidnet(width=8)
-    both = make_optimizer(net, dataclasses.replace(small_recipe, decay_norm_and_bias=False)).param_groups
-    assert [group["weight_decay"] for group in both] == [small_recipe.weight_decay, 0.0]
-    assert all(p.ndim == 1 for p in both[1]["params"]) and all(p.ndim > 1 for p in both[0]["params"])
-    assert sum(len(g["params"]) for g in both) == len(list(net.parameters()))
-    assert len(make_optimizer(net, small_recipe).param_groups) == 1
 
 
 def test_a_plateau_cuts_the_rate_when_the_watched_loss_stalls():

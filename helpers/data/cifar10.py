@@ -94,19 +94,15 @@ def _damage(path: Path) -> DatasetError:
 
 def fetch(urls: Sequence[str], target: Path, md5: str) -> None:
     """Fetch a file from the first mirror that delivers it; what has arrived is kept in `target`.part and continued."""
-    part, before = (target.with_name(f"{target.name}.{ending}") for ending in ("part", "before"))
-    patience, failed = ANSWER / 2, ""
+    part, patience, failed = target.with_name(f"{target.name}.part"), ANSWER / 2, ""
     if check_integrity(str(part), md5):  # whole, though a kill came before it got its name
         os.replace(part, target)
         return
     for url in urls:
-        if _size(before) > _size(part):  # what came instead was less, or something else
-            os.replace(before, part)
         try:
-            _transfer(url, part, before, patience)
+            _transfer(url, part, patience)
             if check_integrity(str(part), md5):
                 os.replace(part, target)
-                before.unlink(missing_ok=True)
                 return
             part.unlink()
             failed += f"\n  {url}: delivered other bytes (wrong MD5)"
@@ -119,20 +115,13 @@ def fetch(urls: Sequence[str], target: Path, md5: str) -> None:
     raise Unavailable(f"Could not download {target.name} from any mirror:{failed}\n{ways}")
 
 
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
-
-
-def _transfer(url: str, part: Path, before: Path, patience: float) -> None:
-    """Append to the part file what a mirror has behind it; tell once if that will take long.
-
-    Where a mirror begins anew, what had arrived is set aside as the file `before`.
-    """
+def _transfer(url: str, part: Path, patience: float) -> None:
+    """Append to the part file what a mirror has behind it, or begin it anew; tell once if that will take long."""
     began, judged = time.monotonic(), False
     with _ask(url, part, patience) as response:
-        start = _size(part) if response.status == HTTPStatus.PARTIAL_CONTENT else 0
-        if _size(part) > start:
-            os.replace(part, before)
+        if "html" in response.headers.get("Content-Type", ""):  # such as a hotel's, where one has to log in
+            raise ConnectionError("answered with a page in place of the file")
+        start = part.stat().st_size if response.status == HTTPStatus.PARTIAL_CONTENT else 0
         total = start + int(response.headers.get("Content-Length", 0))
         bar = tqdm(desc=part.stem, initial=start, total=total or None, unit="B", unit_scale=True, file=sys.stdout)
         with bar, part.open("ab" if start else "wb") as file:
@@ -150,7 +139,7 @@ def _transfer(url: str, part: Path, before: Path, patience: float) -> None:
 
 def _ask(url: str, part: Path, patience: float) -> Any:
     """A mirror's response from where the part file ends, in a thread: no timeout bounds a name look-up that hangs."""
-    offset = _size(part)
+    offset = part.stat().st_size if part.exists() else 0
     request = Request(url, headers={"User-Agent": "Mozilla/5.0"} | ({"Range": f"bytes={offset}-"} if offset else {}))
     with ThreadPool(1) as pool:
         answer = pool.apply_async(urlopen, (request,), {"timeout": STALL})

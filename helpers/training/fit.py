@@ -177,10 +177,7 @@ def recipe_loss(logits: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
 
 @torch.no_grad()
 def predict(model: nn.Module, split: Images, normalize: Normalize, count: int = 1) -> Tensor:
-    """Logits (N, K) of every image of a split, float32 on the CPU; the net is in eval mode meanwhile.
-
-    A `count` of 2 or 6 averages over that many views of each image, see `views`.
-    """
+    """Logits (N, K) of every image of a split, float32 on the CPU, in eval mode; means over `count` views."""
     means = []
     with models.evaluating(model), normalize.compute.autocast():
         for images, _ in data.eval_batches(split):
@@ -190,10 +187,9 @@ def predict(model: nn.Module, split: Images, normalize: Normalize, count: int = 
 
 
 def views(images: Tensor, count: int) -> list[tuple[Tensor, float]]:
-    """What a net is to look at in place of images (N, 3, H, W), and the share of each view in its answer.
+    """What a net looks at in place of images (N, 3, H, W), and the share of each view in its answer.
 
-    1: the images alone. 2: also their mirror images. 6: half of the answer by these, the other half by both moved by
-    one pixel, up and left or down and right (as in airbench94, Jordan 2024).
+    1: the images; 2: also mirrored; 6: also both moved by one pixel, up and left, down and right (airbench94).
     """
     if count == 1:
         return [(images, 1.0)]

@@ -9,9 +9,9 @@ QUINTIC = (3.4445, -4.7750, 2.0315)  # x ← ax + bx³ + cx⁵ drives singular v
 
 
 class Muon(torch.optim.Optimizer):
-    """SGD with Nesterov momentum; in groups with `orthogonal`, momenta of filters are orthogonalised before the step.
+    """SGD with Nesterov momentum; groups with `orthogonal` take filters (O, I, h, w) as matrices (O, I·h·w).
 
-    Such a filter (O, I, h, w) is taken as a matrix (O, I·h·w), and kept at a norm of √O.
+    Their steps are orthogonalised, and the filters are kept at a norm of √O.
     """
 
     def __init__(self, groups: Iterable[dict[str, Any]], lr: float, momentum: float):
@@ -32,10 +32,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalised(matrix: torch.Tensor, steps: int = 3) -> torch.Tensor:
-    """About U Vᵀ of a matrix U S Vᵀ (O, I), without computing its SVD: by steps of Newton and Schulz.
-
-    Its singular values come to lie near 1, most of them between 0.7 and 1.2 after five steps.
-    """
+    """About U Vᵀ of a matrix U S Vᵀ (O, I), by steps of Newton and Schulz: the singular values come to 0.7 to 1.2."""
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     wide = wide / (wide.norm() + 1e-7)
     a, b, c = QUINTIC

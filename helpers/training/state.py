@@ -98,29 +98,22 @@ def start(setting: Setting) -> tuple[nn.Module, torch.optim.Optimizer]:
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimizer, at the highest rate of each of its groups of weights."""
+    """SGD, on CUDA in one fused kernel, which waits for no scaler; or Muon for filters.
+
+    Beside Muon, the head's matrix and what is added to channels take SGD's steps, at rates of their own.
+    """
     weights = [weight for weight in model.parameters() if weight.requires_grad]
-    optimizer = make_muon(weights, recipe) if recipe.optimizer == "muon" else make_sgd(weights, recipe)
+    if recipe.optimizer == "muon":
+        rates = {4: recipe.max_lr, 2: recipe.head_lr, 1: recipe.shift_lr}  # highest ones, by a weight's dimensions
+        kinds = {ndim: [weight for weight in weights if weight.ndim == ndim] for ndim in rates}
+        groups = [{"params": kinds[ndim], "lr": lr, "orthogonal": ndim == 4} for ndim, lr in rates.items()]
+        optimizer: torch.optim.Optimizer = Muon(groups, recipe.max_lr, recipe.momentum)
+    else:
+        settings = {"momentum": recipe.momentum, "nesterov": recipe.nesterov, "weight_decay": recipe.weight_decay}
+        fused = weights[0].is_cuda or None  # on a CPU it gains nothing
+        optimizer = torch.optim.SGD(weights, recipe.max_lr, fused=fused, **settings)
     start_momentum(optimizer)
     return optimizer
-
-
-def make_muon(weights: list[nn.Parameter], recipe: Recipe) -> Muon:
-    """Muon for the filters, and SGD, at rates of their own, for the head's matrix and for what is added to channels."""
-    rates = {4: recipe.max_lr, 2: recipe.head_lr, 1: recipe.shift_lr}
-    kinds = {ndim: [weight for weight in weights if weight.ndim == ndim] for ndim in rates}
-    groups = [{"params": kinds[ndim], "lr": lr, "orthogonal": ndim == 4} for ndim, lr in rates.items()]
-    return Muon(groups, recipe.max_lr, recipe.momentum)
-
-
-def make_sgd(weights: list[nn.Parameter], recipe: Recipe) -> torch.optim.SGD:
-    """SGD as the recipe says; on CUDA in one fused kernel, which waits for no scaler."""
-    decayed = [p for p in weights if p.ndim > 1 or recipe.decay_norm_and_bias]
-    free = [p for p in weights if p.ndim <= 1 and not recipe.decay_norm_and_bias]
-    groups = [{"params": decayed}] + ([{"params": free, "weight_decay": 0.0}] if free else [])
-    settings = {"momentum": recipe.momentum, "nesterov": recipe.nesterov, "weight_decay": recipe.weight_decay}
-    fused = weights[0].is_cuda or None  # on a CPU it gains nothing
-    return torch.optim.SGD(groups, recipe.max_lr, fused=fused, **settings)
 
 
 def start_momentum(optimizer: torch.optim.Optimizer) -> None:
