@@ -140,7 +140,7 @@ def test_every_group_follows_the_plan_by_its_share(sprint, tiny):
 
 def test_an_alternating_flip_mirrors_each_image_in_every_other_epoch():
     pixels = np.arange(32, dtype=np.uint8)[None, None, :, None] + np.zeros((200, 32, 1, 3), np.uint8)
-    loader = DeviceLoader(Images(pixels, np.arange(200)), (AlternatingFlip(),), (0, 0, 0), 64)
+    loader = DeviceLoader(Images(pixels, np.arange(200)), (AlternatingFlip(),), (0, 0, 0), 50)
     mirrored = np.empty((4, 200), bool)
     for epoch in range(4):
         for images, labels in loader.epoch(epoch):

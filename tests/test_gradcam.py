@@ -29,7 +29,9 @@ PACKAGE = {
 STAGES = {
     "resnet18": ["stem", "layer1", "layer2", "layer3", "layer4"],
     "davidnet": ["prep", "layer1", "layer2", "layer3"],
+    "speednet": ["whiten", "layer1", "layer2", "layer3"],
 }
+SIDES = {"resnet18": (32, 32, 16, 8, 4), "davidnet": (32, 16, 8, 4), "speednet": (31, 15, 7, 3)}  # of their maps
 every_method = pytest.mark.parametrize("method", METHODS)
 every_net = pytest.mark.parametrize("name", models.NETS)
 
@@ -266,7 +268,7 @@ def test_maps_of_every_stage(name, method):
     with GradCAM(model, STAGES[name], method) as cam:
         large, small = cam(images), cam(images, upsample=False)
     assert list(large) == list(small) == STAGES[name] == gradcam.stages(model)
-    for stage, side in zip(STAGES[name], (32, 32, 16, 8, 4) if name == "resnet18" else (32, 16, 8, 4)):
+    for stage, side in zip(STAGES[name], SIDES[name]):
         assert small[stage].shape == (4, side, side) and large[stage].shape == (4, 32, 32)
         assert large[stage].dtype == small[stage].dtype == torch.float32
         assert not large[stage].requires_grad
@@ -376,7 +378,7 @@ def test_positive_share_is_in_zero_to_one_at_any_size(size, seed):
 def disturb(model):
     """Grads, a frozen weight, hooks of the owner, mixed modes: all to be kept."""
     model(pictures(2)).square().sum().backward()
-    model.head.bias.requires_grad_(False)
+    model.head.weight.requires_grad_(False)
     model.layer1.register_forward_hook(lambda module, inputs, output: None)
     model.layer2.register_full_backward_hook(lambda module, incoming, outgoing: None)
     model.layer3.eval()

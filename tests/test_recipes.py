@@ -260,7 +260,7 @@ def test_profiles_shorten_and_keep_the_shape():
     assert recipes.under(RECIPES["published-b1"], recipes.PROFILES["quick"]).max_lr == 0.01
     asked = recipes.get("resnet18-plateau", {"max_lr": 0.3})
     assert recipes.under(asked, recipes.PROFILES["quick"]).max_lr == 0.3
-    assert (plateau.epochs, plateau.width, plateau.holdout, plateau.patience) == (4, 64, 750, 0)
+    assert (plateau.epochs, plateau.width, plateau.holdout, plateau.patience) == (4, 16, 750, 0)
     step, other = (recipes.under(RECIPES[f"published-e-{kind}"], recipes.PROFILES["quick"]) for kind in SHORTENED)
     assert step.cuts == (2, 3) and other.patience == 0  # 4 of 24 epochs, 4 of 25
     many = recipes.under(RECIPES["published-c"], recipes.PROFILES["quick"])

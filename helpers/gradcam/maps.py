@@ -169,7 +169,7 @@ def _classes(logits: torch.Tensor, targets: Targets | None) -> torch.Tensor:
 def class_numbers(targets: Targets, count: int) -> torch.Tensor:
     """Targets of so many images as a tensor (count,) int64; those that are no whole numbers are a ValueError."""
     with contextlib.suppress(TypeError, ValueError, RuntimeError):  # names, None
-        classes = torch.as_tensor(targets)
+        classes = targets if isinstance(targets, torch.Tensor) else torch.tensor(targets)
         if classes.shape == (count,) and not classes.is_floating_point() and classes.dtype != torch.bool:
             return classes.long()
     raise ValueError(f"targets must be {count} whole numbers, a class for each image, not {targets}")
