@@ -11,7 +11,6 @@ import pandas as pd
 
 from helpers import files, recipes, training
 from helpers.rates import sweeps
-from helpers.recipes import Recipe
 from helpers.results import weights
 from helpers.training import Answers, Run, packed
 
@@ -22,7 +21,6 @@ GRID = (  # columns of rate_grid.csv
     *(*KEY, "net", "epochs", "holdout", "max_lr", "min_lr", "logit_scale"),
     *("val_accuracy", "train_accuracy", "seconds", "device", "loader", "commit", "date"),
 )
-YOUNGER = ("optimizer", "head_lr", "shift_lr", "small_epochs", "whiten")  # fields that the first runs did not know
 TEXTS = dict.fromkeys(("commit", "data_digest", "decides_on", "loader"), str)  # may look like numbers, or be empty
 KINDS = ("predicted", "confidence")  # of arrays in predictions.npz; "cifar10/labels" are those of all runs
 Row = dict[str, Any]
@@ -61,9 +59,6 @@ def runs(images: Path | None = None, root: Path | None = None) -> pd.DataFrame:
     curves = read("curves.csv", images, root).reindex(columns=[*KEY, "seconds"])
     pace = curves.groupby(["recipe", "seed"])["seconds"].agg(lambda seconds: len(seconds) * seconds.median())
     found = read("results.csv", images, root).merge(pace.rename("run_seconds"), "left", ["recipe", "seed"])
-    found = found.reindex(columns=list(dict.fromkeys([*found, *YOUNGER])))
-    for name in YOUNGER:
-        found[name] = [getattr(Recipe, name) if pd.isna(value) else value for value in found[name]]
     return found.sort_values("recipe", key=lambda names: names.map(place), kind="stable", ignore_index=True)
 
 

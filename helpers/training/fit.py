@@ -181,8 +181,7 @@ def predict(model: nn.Module, split: Images, normalize: Normalize, count: int = 
     means = []
     with models.evaluating(model), normalize.compute.autocast():
         for images, _ in data.eval_batches(split):
-            several = views(normalize(images), count)
-            means.append(sum(model(view).float() * share for view, share in several))
+            means.append(sum(model(view).float() * share for view, share in views(normalize(images), count)))
     return torch.cat(means).cpu()
 
 

@@ -9,10 +9,7 @@ QUINTIC = (3.4445, -4.7750, 2.0315)  # x ← ax + bx³ + cx⁵ drives singular v
 
 
 class Muon(torch.optim.Optimizer):
-    """SGD with Nesterov momentum; groups with `orthogonal` take filters (O, I, h, w) as matrices (O, I·h·w).
-
-    Their steps are orthogonalised, and the filters are kept at a norm of √O.
-    """
+    """SGD with Nesterov momentum; `orthogonal` groups hold filters (O, …), whose steps are orthogonalised, norms √O."""
 
     def __init__(self, groups: Iterable[dict[str, Any]], lr: float, momentum: float):
         super().__init__(groups, {"lr": lr, "momentum": momentum, "orthogonal": False})

@@ -19,7 +19,6 @@ from helpers.training.muon import Muon
 Loader = TrainLoader | DeviceLoader
 PARTS = ("model", "optimizer", "scaler", "plateau", "average")  # of a state; the last two may be missing
 PER_IMAGE = (0.2023, 0.1994, 0.2010)  # CIFAR-10's deviation within an image, on average; many projects copied it
-WHITENED = 5_000  # training images by which a speednet's first filters are set
 EMA_EVERY = 5  # steps between two updates of the average, as in cifar10-fast; every step where its horizon is short
 
 
@@ -92,8 +91,7 @@ def start(setting: Setting) -> tuple[nn.Module, torch.optim.Optimizer]:
     with devices.seeded(setting.seed):
         model = setting.compute.place(models.build(recipe.net, len(setting.dataset.classes), recipe.width))
     if recipe.whiten:
-        images = torch.tensor(setting.dataset.train.images[:WHITENED])
-        models.whiten(model, setting.normalize(images))
+        models.whiten(model, setting.normalize(torch.tensor(setting.dataset.train.images[:5_000])))
     return model, make_optimizer(model, recipe)
 
 
