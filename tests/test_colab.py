@@ -18,6 +18,7 @@ from helpers.colab import missing_requirements, repository, setup, stamp
 
 REPO = Path(__file__).resolve().parent.parent
 BOOTSTRAP = """\
+# @title Set-up
 # In Google Colab this fetches the repository and installs what is missing; anywhere else it does nothing.
 import shutil
 import subprocess
@@ -25,7 +26,8 @@ import sys
 from pathlib import Path
 
 REPO = "owner/name"
-use_drive = False  # True keeps runs on Google Drive: a lost machine loses no epoch
+use_drive = False  # @param {type:"boolean"}
+# True keeps runs on Google Drive: a lost machine loses no epoch
 if "google.colab" in sys.modules:
     folder, address = Path(REPO.split("/")[1]).absolute(), f"https://github.com/{REPO}"
     if not (folder / "requirements.txt").exists():
@@ -38,7 +40,7 @@ if "google.colab" in sys.modules:
     from helpers.colab import setup
 
     setup(use_drive)
-"""  # the first code cell of every notebook, owner/name stamped
+"""  # how the first code cell of every notebook begins, owner/name stamped
 BADGE = "https://colab.research.google.com/github/{}/blob/main/notebooks/01_a.ipynb"
 README = """See https://github.com/ada/lesson, [issues](https://github.com/ada/lesson/issues) and {badge}.
 git clone https://github.com/ada/lesson.git and https://github.com/ada/lesson-extra stay with ada/lesson.
@@ -263,6 +265,6 @@ def test_another_package_named_helpers_is_told_of(origin, tmp_path, made):
 def test_every_notebook_has_this_bootstrap_and_a_badge_of_this_repository(path):
     node = nbformat.read(path, as_version=4)
     first = next(cell.source for cell in node.cells if cell.cell_type == "code")
-    assert first.strip() == BOOTSTRAP.replace("owner/name", repository()).strip()
+    assert first.startswith(BOOTSTRAP.replace("owner/name", repository()))
     badge = f"https://colab.research.google.com/github/{repository()}/blob/main/notebooks/{path.name}"
     assert badge in node.cells[0].source
