@@ -131,4 +131,5 @@ def test_the_rate_of_a_matrix_product_is_its_operations_over_its_time(monkeypatc
     monkeypatch.setattr(devices.timeit, "repeat", lambda product, repeat, number: [product() or 4.0, 2.0, 4.0])
     state = torch.get_rng_state()
     assert devices.matrix_rate.__wrapped__(devices.compute("cpu", "fp32")) == 2048**3  # the best of all rounds
+    assert devices.matrix_rate.__wrapped__(devices.compute("cpu", "fp16")) == 256**3  # a CPU would take minutes
     assert torch.equal(torch.get_rng_state(), state)
