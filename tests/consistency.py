@@ -1,7 +1,7 @@
-"""Whether the published files say the same: the README's results, results.csv, curves.csv, predictions.npz, weights."""
+"""Whether the published files say the same: tables of README and docs, results, curves, predictions, weights."""
 
 from helpers import recipes
-from helpers.regenerate.publish import readme
+from helpers.regenerate.publish import pages
 from helpers.regenerate.series import discover
 from helpers.results import archive, weights
 
@@ -13,7 +13,7 @@ def disagreements(root):
     images, no_store = root / "images", root / "no-runs"
     runs, histories = archive.runs(images, no_store), archive.histories(images, no_store)
     answers = archive.answers(images, no_store)
-    found = list(_readme(root))
+    found = list(_tables(root))
     rows = {f"cifar10/{run['recipe']}/{run['seed']}": run for run in runs.to_dict("records")}
     for name, run in rows.items():
         history = histories.pop((run["recipe"], run["seed"]), [])
@@ -23,9 +23,10 @@ def disagreements(root):
     return found + list(_weights(images / "weights", rows))
 
 
-def _readme(root):
-    if readme(root, discover(root / "notebooks"), root / "no-runs") != (root / "README.md").read_text(encoding="utf-8"):
-        yield "README.md: its tables are not those of results.csv, curves.csv and the profiles; publish again"
+def _tables(root):
+    for page, text in pages(root, discover(root / "notebooks"), root / "no-runs").items():
+        if page.read_text(encoding="utf-8") != text:
+            yield f"{page.name}: its tables are not those of results.csv, curves.csv and the profiles; publish again"
 
 
 def _run(facts, history, answers):

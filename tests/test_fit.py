@@ -348,17 +348,6 @@ def test_other_labels_under_the_same_name_are_another_configuration(trained, sma
         fit(small_recipe, relabelled(tiny), profile="full", seed=3, root=root, hidden=True)
 
 
-def test_a_run_of_before_digests_were_kept_is_still_the_same_run(trained, small_recipe, tiny, tmp_path):
-    root = shutil.copytree(trained[1].path.parents[3], tmp_path / "copy")
-    path = next(root.rglob("checkpoint.pt"))
-    saved = torch.load(path, weights_only=True)
-    configuration = json.loads(saved["configuration"])
-    del configuration["data_digest"]
-    torch.save({**saved, "configuration": json.dumps(configuration)}, path)
-    again = fit(small_recipe, tiny, profile="full", seed=3, root=root, hidden=True)
-    assert again.history == trained[0].history
-
-
 def test_a_finished_run_tells_in_which_number_format_it_was_trained(small_recipe, tiny, monkeypatch, capsys):
     for precision in ("bf16", "fp32"):  # the second is not trained: the run is there
         monkeypatch.setenv("HELPERS_PRECISION", precision)

@@ -51,10 +51,10 @@ def imports(path, known):
                 yield node.module
 
 
-def test_there_are_twelve_entries_and_the_readme_names_them_in_order():
+def test_there_are_twelve_entries_and_the_docs_name_them_in_order():
     entries = {path.stem for path in HELPERS.iterdir() if path.name not in ("__init__.py", "__pycache__")}
     assert entries == set(BELOW) and len(BELOW) == 12
-    table = (ROOT / "README.md").read_text().split("stands above it:")[1]
+    table = (ROOT / "docs/design.md").read_text().split("stands above it:")[1]
     assert re.findall(r"^\| `(\w+)", table, re.MULTILINE)[:12] == list(BELOW)
 
 

@@ -90,10 +90,16 @@ def test_figures_of_the_repository_are_those_that_a_notebook_shows(name, node):
     assert [figure for figure, png in shown.items() if (ROOT / f"images/{figure}.png").read_bytes() != png] == []
 
 
-def test_readme_links_and_figures_exist():
-    text = (ROOT / "README.md").read_text()
-    targets = [t for t in re.findall(r"\]\(([^)#\s]+)\)", text) if not t.startswith("http")]
-    assert targets and [t for t in targets if not (ROOT / t).exists()] == []
+@pytest.mark.parametrize("page", [ROOT / "README.md", *(ROOT / "docs").glob("*.md")], ids=lambda page: page.name)
+def test_links_and_figures_of_a_page_exist(page):
+    targets = [t for t in re.findall(r"\]\(([^)#\s]+)\)", page.read_text()) if not t.startswith("http")]
+    assert [t for t in targets if not (page.parent / t).exists()] == []
+
+
+def test_the_readme_is_one_screen():
+    """A thousand words, the table of notebooks not counted."""
+    text = re.sub(r"<!-- notebooks -->.*<!-- /notebooks -->", "", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    assert len(text.split()) <= 1_000
 
 
 def test_readme_lists_every_notebook():

@@ -597,16 +597,6 @@ def test_another_setting_makes_another_test(narrow, tiny, measured):
     assert len(measured) == 6
 
 
-def test_a_test_of_before_digests_were_kept_is_the_same(narrow, tiny, own_runs, measured):
-    kept(narrow, tiny)
-    (path,) = own_runs.rglob("*.json")
-    found = json.loads(path.read_text())
-    del found["settings"]["data_digest"]
-    path.write_text(json.dumps(found))
-    kept(narrow, tiny)
-    assert len(measured) == 1
-
-
 def test_published_curves_are_those_of_the_store(narrow, tiny, own_runs, tmp_path, measured):
     cifar10, sweep, path = dataclasses.replace(tiny, name="cifar10"), Sweep(1e-3, 1.0, 18), tmp_path / "curves.csv"
     for seed in (1, 0):

@@ -189,7 +189,7 @@ def test_sources_and_tags_decide_a_digest_but_outputs_and_the_stamped_time_do_no
     stamp = "<!-- run-time -->6 s<!-- /run-time -->"
     change(path, lambda node: node.cells[0].update(source=series.RUN_TIME.sub(stamp, node.cells[0].source)))
     assert digest() == before
-    change(path, lambda node: node.cells[2].metadata.update(tags=["headline"]))
+    change(path, lambda node: node.cells[2].metadata.update(tags=["figure:new"]))
     tagged = digest()
     change(path, lambda node: node.cells[2].update(source="6 * 8"))
     assert len({before, tagged, digest()}) == 3

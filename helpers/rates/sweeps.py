@@ -91,7 +91,7 @@ def of_recipe(
     path = folder / f"{sweep.name}-seed-{seed}.json"
     settings = json.loads(json.dumps({**setting.configuration(), "sweep": vars(sweep)}, default=files.literal))
     found = store.read_json(path, ADVICE) if path.exists() else {}
-    if {"data_digest": settings["data_digest"], **found.get("settings", {})} != settings:  # older ones lack it
+    if found.get("settings") != settings:
         found = _measured(setting, sweep) | {"settings": settings}
         files.write_atomic(path, json.dumps(found) + "\n")
     return Curve(*(np.array(found[name], dtype=float) for name in COLUMNS), sweep, found["about"])

@@ -1,4 +1,4 @@
-"""Writing a finished run back into the tree: notebooks, figures, data and the README's tables."""
+"""Writing a finished run back into the tree: notebooks, figures, data and the tables of README and docs."""
 
 import base64
 import copy
@@ -18,6 +18,7 @@ from helpers.results import archive
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 COLAB = "https://colab.research.google.com"
+PAGES = ("README.md", "docs/results.md", "docs/batch.md")
 
 
 def publish(root: Path, names: Iterable[str], out: Path, runs: Path) -> list[Path]:
@@ -27,14 +28,18 @@ def publish(root: Path, names: Iterable[str], out: Path, runs: Path) -> list[Pat
     for name in names:
         entry = json.loads((out / f"logs/{name}.json").read_text(encoding="utf-8"))
         node = with_outputs(name, series[name], nbformat.read(out / f"{name}.ipynb", as_version=4))
-        had, took = entry["parameters"], f"{in_words(entry['seconds'])} on {entry['device']}"
-        stamp = rf"\g<1>{took}; {had['profile']} profile, {had['dataset']}\g<2>"
+        had, took = entry["parameters"], in_words(entry["seconds"])
+        if node.metadata.get("helpers", {}).get("trains"):
+            request = json.loads((out / "request.json").read_text(encoding="utf-8"))
+            record = json.loads(Path(request["inputs"][name][-1]).read_text(encoding="utf-8"))
+            took += f" after {in_words(record['seconds'])} of training"
+        stamp = rf"\g<1>{took} on {entry['device']}; {had['profile']} profile, {had['dataset']}\g<2>"
         node.cells[0].source = RUN_TIME.sub(stamp, node.cells[0].source)
         written[root / f"notebooks/{name}.ipynb"] = nbformat.writes(node) + "\n"
         written |= {root / f"images/{figure}.png": image for figure, image in figures(node).items()}
         series[name] = node
     written |= archive.data(root / "images", runs)
-    written[root / "README.md"] = readme(root, series, runs)
+    written |= pages(root, series, runs)
     for path, content in written.items():
         write_atomic(path, content)
     return list(written)
@@ -69,9 +74,10 @@ def figures(node: NotebookNode) -> dict[str, bytes]:
     return found
 
 
-def readme(root: Path, series: Mapping[str, NotebookNode], runs: Path) -> str:
-    """The README's text with fresh tables between their markers."""
-    text, where = (root / "README.md").read_text(encoding="utf-8"), (root / "images", runs)
+def pages(root: Path, series: Mapping[str, NotebookNode], runs: Path) -> dict[Path, str]:
+    """The texts of PAGES, with fresh tables between their markers."""
+    texts = {root / page: (root / page).read_text(encoding="utf-8") for page in PAGES if (root / page).is_file()}
+    where = (root / "images", runs)
     found = results.runs(*where)
     fresh = {
         "notebooks": tables.markdown([row(name, node, repository(root)) for name, node in series.items()]),
@@ -81,20 +87,20 @@ def readme(root: Path, series: Mapping[str, NotebookNode], runs: Path) -> str:
     }
     for name, content in fresh.items():
         begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
-        if begin not in text or end not in text:
-            raise ValueError(f"nothing was published: README.md lacks the markers {begin} and {end}")
-        text = f"{text.partition(begin)[0]}{begin}\n{content}\n{end}{text.partition(end)[2]}"
-    return text
+        holding = [path for path, text in texts.items() if begin in text and end in text]
+        if not holding:
+            raise ValueError(f"nothing was published: none of {', '.join(PAGES)} has the markers {begin} and {end}")
+        for path, text in ((path, texts[path]) for path in holding):
+            texts[path] = f"{text.partition(begin)[0]}{begin}\n{content}\n{end}{text.partition(end)[2]}"
+    return texts
 
 
 def row(name: str, node: NotebookNode, repo: str) -> dict[str, str]:
-    """A notebook's row in the README."""
+    """A notebook's row in the README; how long it took there stands without the device, which its first cell names."""
     path, took = f"notebooks/{name}.ipynb", RUN_TIME.search(node.cells[0].source)
-    told = [output for cell in node.cells if "headline" in cell.metadata.get("tags", []) for output in cell.outputs]
     return {
         "Notebook": f"[{name.replace('_', ' ')}]({path})",
-        "Colab": f"[![Open in Colab]({COLAB}/assets/colab-badge.svg)]({COLAB}/github/{repo}/blob/main/{path})",
         "Question": node.metadata.get("helpers", {}).get("question", ""),
-        "Run time": took[0].removeprefix(took[1]).removesuffix(took[2]) if took else "",
-        "Result": "".join(output.get("text", "") for output in told).strip().rpartition("\n")[2],  # its last line
+        "Run time": took[0].removeprefix(took[1]).removesuffix(took[2]).partition(" on ")[0] if took else "",
+        "Colab": f"[![Open in Colab]({COLAB}/assets/colab-badge.svg)]({COLAB}/github/{repo}/blob/main/{path})",
     }

@@ -1,6 +1,5 @@
-"""The README's tables: results and single changes of full runs on CIFAR-10, and the profiles."""
+"""The tables of README and docs: results and single changes of full runs on CIFAR-10, and the profiles."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -41,36 +40,29 @@ def _line(name: str, runs: Sequence[Row], history: Sequence[Row]) -> dict[str, s
         "Recipe": f"`{name}`",
         "Net, epochs": f"{facts['net']}, {facts['epochs']}",
         "Runs": str(len(runs)),
-        "Test accuracy, last epoch": _headline(name, runs, facts["epochs"], history),
+        "Test accuracy, last epoch": _headline(runs, facts["epochs"], history),
         "Train accuracy": _mean(runs, "train_accuracy"),
         "Published claim": f"{claim or ''}{note}",
         "Best epoch on test": _mean(runs, "best_test_accuracy") if claim else "",
         "Decides on": DECIDES.get(decides, f"{decides} images"),
         "Time of a run": in_words(sum(run["run_seconds"] for run in runs) / len(runs)) if runs else "",
-        "Device": "; ".join(sorted({short_device(run["device"]) for run in runs})),
+        "Device": "; ".join(sorted({run["device"] for run in runs})),
     }
 
 
-def _headline(name: str, runs: Sequence[Row], epochs: int, history: Sequence[Row]) -> str:
-    """The accuracy and its kind of weights; or how far a run has come, and the published log at the same epoch."""
+def _headline(runs: Sequence[Row], epochs: int, history: Sequence[Row]) -> str:
+    """The accuracy and its kind of weights; or how far a run has come."""
     if runs:
         raw = "" if runs[0]["weights"] == "raw" else f"; raw {_mean(runs, 'raw_test_accuracy')}"
         return f"{_mean(runs, 'test_accuracy')}, {runs[0]['weights']} weights{raw}"
     if not history:
         return "not run"
     accuracy = history[-1].get("ema_test_accuracy") or history[-1]["test_accuracy"]  # averaged where it is kept
-    theirs = results.claimed_curves().get(name)
-    told = f"{len(history)} of {epochs} epochs: {100 * accuracy:.2f} %"
-    return told + (f" (theirs then: {100 * theirs[len(history) - 1]:.2f} %)" if theirs else "")
+    return f"{len(history)} of {epochs} epochs: {100 * accuracy:.2f} %"
 
 
 def _mean(runs: Sequence[Row], column: str) -> str:
     return str(results.mean([run[column] for run in runs])) if runs else ""
-
-
-def short_device(told: str) -> str:
-    """A record's device without its kind: "AMD EPYC, 2 threads, bf16" for "cpu (AMD EPYC, 2 threads), bf16"."""
-    return re.sub(r"\b(?:cpu|cuda|mps) \((.*?)\), ", r"\1, ", told)
 
 
 def ablations_table(runs: pd.DataFrame) -> str:
