@@ -12,7 +12,7 @@ from helpers import data, models, recipes, training
 from helpers.data import AlternatingFlip, DeviceLoader, Flip, Images, PadCrop, TrainLoader, augment
 from helpers.devices import Compute
 from helpers.training import Setting, State, schedules
-from helpers.training.fit import epochs_left, views
+from helpers.training.fit import epochs_left
 from helpers.training.muon import Muon, orthogonalised
 
 CPU = Compute("cpu", "fp32")
@@ -171,17 +171,14 @@ def test_what_is_left_of_a_run_counts_small_epochs_as_cheaper(sprint):
     assert [epochs_left(short, epoch) for epoch in (0, 2, 3)] == pytest.approx([2 + 2 * 16 / 9, 2, 1])
 
 
-@pytest.mark.parametrize("count", [1, 2, 6])
-def test_views_share_one_answer(count):
+def test_six_views_are_the_image_moved_and_mirrored():
     images = random_images(5, 3, 32, 32)
-    found = views(images, count)
-    assert len(found) == count and sum(share for _, share in found) == 1
-    assert torch.equal(found[0][0], images)
-    if count > 1:
-        assert any(torch.equal(view, images.flip(3)) for view, _ in found)
-    if count == 6:
-        assert torch.equal(found[1][0][..., :31, :31], images[..., 1:, 1:])
-        assert torch.equal(found[2][0][..., 1:, 1:], images[..., :31, :31])
+    found = training.six_views(images)
+    assert len(found) == 6 and torch.equal(found[0], images)
+    assert torch.equal(found[1][..., :31, :31], images[..., 1:, 1:])
+    assert torch.equal(found[2][..., 1:, 1:], images[..., :31, :31])
+    assert all(torch.equal(view.flip(3), mirrored) for view, mirrored in zip(found[:3], found[3:]))
+    assert all(sum(shares) == 1 and len(shares) == 6 for shares in training.SHARES.values())
 
 
 def test_the_record_has_accuracies_of_several_views(sprint, tiny, own_runs):

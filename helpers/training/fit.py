@@ -6,7 +6,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +27,13 @@ from helpers.training.store import Row, Run, RunError
 EPOCHS_PER_SEED = 1000  # seeds of epochs: those of run seed 1 begin at 1000
 FIRST_STEPS = 3  # that tell how long a run will take
 SMALL = 3 / 4  # side of the images with which a recipe may begin, as a share of the full one
-VIEWS = {"test_accuracy": 1, "mirrored_accuracy": 2, "six_view_accuracy": 6}  # of each test image, at the end of a run
+SHARES = {  # of the `six_views` of a test image in the answers of a finished run (six: as in airbench94)
+    "test_accuracy": (1.0, 0, 0, 0, 0, 0),
+    "mirrored_accuracy": (1 / 2, 0, 0, 1 / 2, 0, 0),
+    "six_view_accuracy": (1 / 4, 1 / 8, 1 / 8, 1 / 4, 1 / 8, 1 / 8),
+}
+
+Views = Callable[[Tensor], list[Tensor]]  # what a net looks at in place of images (N, 3, H, W)
 
 
 class TrainingDiverged(RuntimeError):
@@ -101,9 +107,9 @@ def _train(setting: Setting, run: Run, saved: Row | None, hidden: bool) -> Fitte
         say(epoch_line(state.history[-1], recipe.epochs), hidden)
     if not record:
         test = splits["test"]
-        logits = {name: predict(state.judged, test, setting.normalize, views) for name, views in VIEWS.items()}
-        accuracies = {name: scores(several, test, recipe.logit_scale)[1] for name, several in logits.items()}
-        record = record_of(setting, state) | accuracies
+        seen = predict(state.judged, test, setting.normalize, six_views)
+        logits = {name: torch.einsum("nvk,v->nk", seen, torch.tensor(shares)) for name, shares in SHARES.items()}
+        record = record_of(setting, state) | {name: scores(mean, test, 1)[1] for name, mean in logits.items()}
         answers = store.of_logits((logits["test_accuracy"] * recipe.logit_scale).numpy(), test.labels)
         run.finish(record, answers, np.array(state.predicted))
     return Fitted(calibrated(state.judged, recipe.logit_scale), state.history, record)
@@ -176,28 +182,22 @@ def recipe_loss(logits: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
 
 
 @torch.no_grad()
-def predict(model: nn.Module, split: Images, normalize: Normalize, count: int = 1) -> Tensor:
-    """Logits (N, K) of every image of a split, float32 on the CPU, in eval mode; means over `count` views."""
-    means = []
+def predict(model: nn.Module, split: Images, normalize: Normalize, views: Views | None = None) -> Tensor:
+    """Logits (N, K) of every image of a split, float32 on the CPU, in eval mode; or (N, V, K) of V views of each."""
+    found = []
     with models.evaluating(model), normalize.compute.autocast():
         for images, _ in data.eval_batches(split):
-            means.append(sum(model(view).float() * share for view, share in views(normalize(images), count)))
-    return torch.cat(means).cpu()
+            shown = views(normalize(images)) if views else [normalize(images)]
+            found.append(torch.stack([model(view).float() for view in shown], 1))
+    return torch.cat(found).cpu().squeeze(1)  # of one view
 
 
-def views(images: Tensor, count: int) -> list[tuple[Tensor, float]]:
-    """What a net looks at in place of images (N, 3, H, W), and the share of each view in its answer.
-
-    1: the images; 2: also mirrored; 6: also both moved by one pixel, up and left, down and right (airbench94).
-    """
-    if count == 1:
-        return [(images, 1.0)]
-    if count == 2:
-        return [(images, 1 / 2), (images.flip(3), 1 / 2)]
+def six_views(images: Tensor) -> list[Tensor]:
+    """Images (N, 3, H, W), as they are, moved by one pixel up and left, and down and right; then the same mirrored."""
     height, width = images.shape[2:]
     padded = F.pad(images, (1, 1, 1, 1), mode="reflect")
-    upright = [(images, 1 / 4), (padded[..., 2:, 2:], 1 / 8), (padded[..., :height, :width], 1 / 8)]
-    return upright + [(view.flip(3), share) for view, share in upright]
+    upright = [images, padded[..., 2:, 2:], padded[..., :height, :width]]
+    return upright + [view.flip(3) for view in upright]
 
 
 def evaluate(model: nn.Module, split: Images, normalize: Normalize, logit_scale: float = 1.0) -> tuple[float, float]:
