@@ -2,7 +2,7 @@
 # make test   set up, then pass the tests                    make publish  write notebooks, figures and tables back
 # make setup  the set-up alone                               make colab REPO=owner/name  point badges at your fork
 # make bench  measure this machine                           make campaign SECONDS=n  train missing published runs
-# make test-all  the slow tests, too
+# make test-all  the slow tests, too                          make check-gpu  what a GPU does with all of it
 SHELL := /bin/bash
 PYTHON ?= python3
 PROFILE ?= auto
@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 REGENERATE := $(BIN)/python -m helpers.regenerate
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: run full publish campaign test test-all setup lint bench colab clean
+.PHONY: run full publish campaign test test-all check-gpu setup lint bench colab clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.ready
@@ -40,6 +40,9 @@ test-all: $(VENV)/.ready-for-tests lint
 lint: $(VENV)/.ready-for-tests
 	$(BIN)/ruff check helpers tests notebooks
 	$(BIN)/ruff format --check helpers tests
+
+check-gpu: $(VENV)/.ready-for-tests
+	$(BIN)/python tests/check_gpu.py
 
 bench: $(VENV)/.ready-for-tests
 	$(BIN)/python tests/benchmarks $(ARGS)
