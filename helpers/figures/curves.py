@@ -18,7 +18,7 @@ from helpers.training.schedules import PlateauState
 
 SPLITS = {  # by their columns in a history: name in a legend and colour
     "train": ("training images, while they are learnt", style.TRAIN),
-    "val": ("validation images", style.VALIDATION),
+    "val": ("validation images", (style.VALIDATION, 0.5)),  # a pale band: the test line may lie on it
     "test": ("test images, raw weights", style.TEST),
     "ema_test": ("test images, averaged weights", style.AVERAGED),
 }
@@ -44,9 +44,9 @@ def plot_curves(history: Sequence[Mapping[str, Any]], quantity: str, about: str,
         table = gaps.rename(columns=lambda name: name.replace("accuracy", "gap"))
         ax.axhline(0, color=style.BLACK, linewidth=1)
     for split, (name, colour) in SPLITS.items():
-        if f"{split}_{quantity}" in table:
+        if (column := f"{split}_{quantity}") in table:
             label = f"training − {name}" if gap else name
-            ax.plot(table[f"{split}_{quantity}"], "o-", color=colour, markersize=4, label=label)
+            ax.plot(table[column], "o-", color=colour, ms=4, lw=6 if split == "val" else None, label=label)
     ax.legend()
     if quantity == "accuracy":
         ax.yaxis.set_major_formatter(style.percent)
