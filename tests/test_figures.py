@@ -177,6 +177,14 @@ def test_a_figure_is_shown_once_with_its_text_and_looks_like_itself(ax):
     assert np.sqrt((difference**2).mean()) < 1.5
 
 
+def test_a_slider_redraws_the_figure_that_was_shown_first(ax):
+    with mock.patch.object(style, "display") as display:
+        style.show(ax.figure, "a cycle", display_id="cycle")
+        style.show(ax.figure, "another", display_id="cycle", update=True)
+    asked = [(call.kwargs["display_id"], call.kwargs["update"]) for call in display.call_args_list]
+    assert asked == [("cycle", False), ("cycle", True)]
+
+
 def test_a_coloured_title_keeps_its_colour_on_a_page_of_photographs(ax):
     photograph = np.random.default_rng(0).integers(256, size=(8, 8, 3), dtype=np.uint8)
     ax.figure.set_size_inches(3, 2)

@@ -34,10 +34,10 @@ def use_style() -> None:
     mpl.rc("image", interpolation="nearest")
 
 
-def show(figure: Figure, alt: str) -> None:
-    """Display a figure in a notebook, once, with `alt`: a sentence that tells blind readers what it shows."""
-    picture = base64.b64encode(png(figure)).decode()
-    display({"image/png": picture, "text/plain": alt}, raw=True, metadata={"image/png": {"alt": alt}})
+def show(figure: Figure, alt: str, display_id: str | None = None, update: bool = False) -> None:
+    """Display a figure, or update what has this id; `alt` is a sentence that tells blind readers what it shows."""
+    data = {"image/png": base64.b64encode(png(figure)).decode(), "text/plain": alt}
+    display(data, raw=True, metadata={"image/png": {"alt": alt}}, display_id=display_id, update=update)
     plt.close(figure)  # an open one would be shown again
 
 
