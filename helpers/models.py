@@ -191,8 +191,7 @@ def count_flops(net: str, width: int = 64, backward: bool = False, side: int = 3
     with torch.device("meta"), torch.random.fork_rng(devices=[]):
         model = build(net, width=width)
         images, labels = torch.empty(2, 3, side, side), torch.zeros(2, dtype=torch.long)  # BatchNorm needs two images
-    counter = FlopCounterMode(display=False)
-    with counter, torch.set_grad_enabled(backward):
+    with FlopCounterMode(display=False) as counter, torch.set_grad_enabled(backward):
         loss = F.cross_entropy(model(images), labels)
         if backward:
             loss.backward()

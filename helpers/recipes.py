@@ -29,6 +29,7 @@ PAD_CROP_FLIP_CUTOUT = (PadCrop(4), Flip(), Cutout(8))
 LONGEST_SUFFIX = 120  # characters; a folder's name may have 255 bytes, and a log's name is longer than it
 CAPPED = ("epochs", "width", "batch_size", "ema_epochs")  # by a profile
 TRAINING_IMAGES = 50_000  # what recipes' held-out counts refer to
+SMALL = 3 / 4  # side of the images with which a recipe may begin, as a share of the full one
 
 
 @dataclass(frozen=True)
@@ -264,6 +265,12 @@ def under(recipe: Recipe, profile: Profile) -> Recipe:
         "holdout": round(recipe.holdout * (profile.n_train or TRAINING_IMAGES) / TRAINING_IMAGES),
     }
     return dataclasses.replace(recipe, **{k: v for k, v in changes.items() if k not in recipe.overridden})
+
+
+def epoch_flops(recipe: Recipe | Any, images: int = TRAINING_IMAGES) -> list[int]:
+    """Operations of each epoch of a recipe, or of a row of results.csv, held-out images left out; see `count_flops`."""
+    sides = [32 if epoch >= recipe.small_epochs else round(32 * SMALL) for epoch in range(recipe.epochs)]
+    return [(images - recipe.holdout) * models.count_flops(recipe.net, recipe.width, True, side) for side in sides]
 
 
 def _at_most(value: float, limit: float | None) -> float:

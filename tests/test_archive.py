@@ -244,6 +244,8 @@ def test_a_run_s_time_is_its_epochs_at_the_pace_of_the_median_one(tmp_path):
     assert list(runs["run_seconds"]) == [36.0]
     row = cells(results_table(runs, {}), "published-b1")
     assert row[4] == "95.00 % (one run)" and row[8:] == ["36 s", "cpu (A, 2 threads), bf16"]
+    pd.DataFrame([key | facts | {"small_epochs": 2}]).to_csv(tmp_path / "results.csv", index=False)
+    assert list(archive.runs(tmp_path, NONE)["run_seconds"]) == [2 * 455.0 + 12.0]  # each kind by its own median
 
 
 def test_a_changed_recipe_stands_below_its_own():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from helpers import models
+from helpers import models, recipes
 from helpers.figures import nets
 
 GIGA = 1e9
@@ -34,3 +34,21 @@ def test_counting_leaves_the_generator_alone():
     models.count_flops.cache_clear()
     models.count_flops("davidnet", 8, backward=True)
     assert torch.equal(torch.rand(1), expected)
+
+
+def test_the_epochs_of_a_recipe_cost_what_is_worked_out_by_hand():
+    """Convolutions of 2×2 and 3×3 filters, on 31, 15 and 7 pixels a side of images of 32, or 23, 11 and 5 of 24."""
+
+    def operations(first, second, third, fourth):
+        whitening = 24 * 12 * first**2  # the image needs no gradient: once forward, once backward
+        groups = 9 * (24 * 64 * first**2 + 64 * 64 * second**2)
+        groups += 9 * (64 * 256 * second**2 + 256 * 256 * third**2)
+        groups += 9 * (256 * 256 * third**2 + 256 * 256 * fourth**2)
+        return 2 * (2 * whitening + 3 * (groups + 256 * 10))
+
+    small, large = operations(23, 11, 5, 2), operations(31, 15, 7, 3)
+    assert (small, large) == (369_421_440, 708_330_624)
+    sprint, resnet = recipes.get("sprint"), recipes.get("resnet18-plateau")
+    assert recipes.epoch_flops(sprint) == [50_000 * small] * 2 + [50_000 * large] * 2  # 0.108 PFLOP
+    assert recipes.epoch_flops(sprint, 1_000)[::3] == [1_000 * small, 1_000 * large]
+    assert recipes.epoch_flops(resnet) == [45_000 * models.count_flops("resnet18", backward=True)] * 50

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from helpers.figures import style
 from helpers.results.intervals import Interval
 
-Rows = Mapping[str, tuple[Sequence[float], Interval | None]]  # by name: single values, and what they come to
+Rows = Mapping[str, tuple[Sequence[float], Interval]]  # by name: single values, and what they come to
 Baselines = Mapping[str, float]  # by name: what has to be beaten
 TICKS = {"%": style.percent, "points": lambda value, _: f"{100 * value:.3g}".replace("-", "−"), "": "{x:.3g}"}
 
@@ -21,24 +21,23 @@ def plot_intervals(
 ) -> Axes:
     """Rows, the first on top: every value as a dot, their mean as a line and its interval as a bar.
 
-    A row without values shows its interval, any object with value, low and high, alone and writes its value beside it;
-    one with neither was not run. The `unit` is that of an Interval: points get a line at zero and, where they are
-    decided, a bar in another colour. A baseline is a dashed line, and the row of its name, if there is one, grey.
+    A row without values shows its interval, any object with value, low and high, alone and writes its value beside it.
+    The `unit` is that of an Interval: points get a line at zero and, where they are decided, a bar in another colour.
+    A baseline is a dashed line, and the row of its name, if there is one, grey.
     """
     ax, baselines = ax or plt.subplots()[1], baselines or {}
     for place, (name, (values, found)) in enumerate(rows.items()):
         ax.plot(values, [place] * len(values), "o", color=style.BLUE, markersize=5, alpha=0.8, zorder=3)
-        if found is not None:
-            decided = unit == "points" and found.verdict != "undecided"
-            colour = style.GREY if name in baselines else style.GREEN if decided else style.SKY
-            _draw_interval(ax, place, found, len(values), colour, unit)
+        decided = unit == "points" and found.verdict != "undecided"
+        colour = style.GREY if name in baselines else style.GREEN if decided else style.SKY
+        _draw_interval(ax, place, found, len(values), colour, unit)
     for name, value in baselines.items():
         label = None if name in rows else f"{name}: {style.percent(value)}"
         ax.axvline(value, color=style.GREY, linestyle="--", linewidth=1.2, zorder=1, label=label)
     if unit == "points":
         ax.axvline(0, color=style.BLACK, linewidth=1)
-    runs = [f", n = {len(values)}" if len(values) else "" if found else ", not run" for values, found in rows.values()]
-    ax.set_yticks(range(len(rows)), [name + told for name, told in zip(rows, runs)])
+    names = [f"{name}, n = {len(values)}" if len(values) else name for name, (values, _) in rows.items()]
+    ax.set_yticks(range(len(rows)), names)
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.grid(axis="y", visible=False)
     ax.margins(x=0.15)

@@ -40,7 +40,6 @@ def _compared(pairs: pd.DataFrame, verdicts: int) -> dict[str, Any]:
     """One change in one row, from the pairs of runs that show it."""
     pair, without, with_it = pairs.iloc[0], pairs["test_accuracy"], pairs["test_accuracy_then"]
     effect = difference(with_it, without, paired=True, comparisons=verdicts)
-    decidable = len(pairs) >= FEWEST
     return {
         "base": pair["recipe"],
         "changed": pair["recipe_then"],
@@ -50,7 +49,7 @@ def _compared(pairs: pd.DataFrame, verdicts: int) -> dict[str, Any]:
         "with_it": mean(with_it),
         "effect": effect,
         "differences": list(with_it - without),
-        "needed": runs_needed(GAP, effect.deviation, True, verdicts) if decidable else "unknown",
+        "needed": runs_needed(GAP, effect.deviation, True, verdicts) if len(pairs) >= FEWEST else "unknown",
     }
 
 

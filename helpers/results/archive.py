@@ -54,11 +54,14 @@ def claimed_curves() -> dict[str, list[float]]:
 def runs(images: Path | None = None, root: Path | None = None) -> pd.DataFrame:
     """A row of results.csv for each full run, published or of the run store, in the order of recipes and seeds.
 
-    `run_seconds` is its time at the pace of the median epoch: during others the machine may have had other work.
+    `run_seconds` is its time at the median pace, of epochs with small images and of others: some had a busy machine.
     """
-    curves = read("curves.csv", images, root).reindex(columns=[*KEY, "seconds"])
-    pace = curves.groupby(["recipe", "seed"])["seconds"].agg(lambda seconds: len(seconds) * seconds.median())
-    found = read("results.csv", images, root).merge(pace.rename("run_seconds"), "left", ["recipe", "seed"])
+    found, run = read("results.csv", images, root), ["recipe", "seed"]
+    epochs = read("curves.csv", images, root).reindex(columns=[*run, "epoch", "seconds"])
+    epochs = epochs.merge(found.reindex(columns=[*run, "small_epochs"]), on=run)
+    kinds = epochs.groupby([*run, epochs["epoch"] <= epochs["small_epochs"]])["seconds"]
+    pace = (kinds.median() * kinds.size()).groupby(run).sum()
+    found = found.merge(pace.rename("run_seconds"), "left", run)
     return found.sort_values("recipe", key=lambda names: names.map(place), kind="stable", ignore_index=True)
 
 

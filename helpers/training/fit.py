@@ -6,7 +6,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,14 +19,13 @@ from tqdm import tqdm
 from helpers import data, devices, files, models
 from helpers.data import Dataset, Images, Normalize
 from helpers.devices import Compute
-from helpers.recipes import WATCHED, Recipe
+from helpers.recipes import SMALL, WATCHED, Recipe, epoch_flops
 from helpers.training import store
 from helpers.training.state import Loader, Setting, State
 from helpers.training.store import Row, Run, RunError
 
 EPOCHS_PER_SEED = 1000  # seeds of epochs: those of run seed 1 begin at 1000
 FIRST_STEPS = 3  # that tell how long a run will take
-SMALL = 3 / 4  # side of the images with which a recipe may begin, as a share of the full one
 SHARES = {  # of the `six_views` of a test image in the answers of a finished run (six: as in airbench94)
     "test_accuracy": (1.0, 0, 0, 0, 0, 0),
     "mirrored_accuracy": (1 / 2, 0, 0, 1 / 2, 0, 0),
@@ -135,7 +134,7 @@ def train_epoch(state: State, setting: Setting, batches: Loader, epoch: int, hid
             if bar.update():  # at most once a second, since reading waits for the device
                 mean, accuracy = _means(sums, seen, state)
                 if epoch == state.began and bar.n >= FIRST_STEPS:
-                    tell_when_done(state, bar, epochs_left(setting.recipe, epoch))
+                    tell_when_done(state, bar, epoch_flops(setting.recipe)[epoch:])
                 bar.set_postfix_str(f"loss {mean:.3f}, accuracy {accuracy:6.2%}", refresh=False)
     mean, accuracy = _means(sums, seen, state)
     lr, momentum = state.steps[-1]
@@ -278,15 +277,9 @@ def progress_bar(epoch: int, epochs: int, steps: int, hidden: bool) -> tqdm:
     return tqdm(total=steps, mininterval=seconds, **shown)
 
 
-def epochs_left(recipe: Recipe, epoch: int) -> float:
-    """Epochs that are left, this one included, as multiples of it; of small images one takes SMALL² of the time."""
-    costs = [SMALL**2 if k < recipe.small_epochs else 1 for k in range(epoch, recipe.epochs)]
-    return sum(costs) / costs[0]
-
-
-def tell_when_done(state: State, bar: tqdm, epochs: float) -> None:
-    """Say once when a run will be over that has so many epochs left, if it takes a minute; tests are not counted."""
-    seconds = (bar.total * epochs - bar.n) * bar.format_dict["elapsed"] / bar.n
+def tell_when_done(state: State, bar: tqdm, left: Sequence[int]) -> None:
+    """Say once when a run will be over, if it takes a minute; `left`: operations of each epoch from this one on."""
+    seconds = (bar.total * sum(left) / left[0] - bar.n) * bar.format_dict["elapsed"] / bar.n
     state.began = None
     if seconds > 60:
         say(f"at this pace it will be done in {files.in_words(seconds)}")
