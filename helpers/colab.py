@@ -17,6 +17,9 @@ from helpers.files import REPO_ROOT
 
 PRESENT = ("torch", "torchvision", "numpy")  # never touched: Colab's fit its driver, and another numpy needs a restart
 REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)(?P<version>[^#]*)#\s*(?P<users>.*)")
+BADGE = re.compile(  # with the comment around it, if it is one
+    r"(?:<!-- )?(?P<badge>\[!\[[^\]\n]*\]\([^)\s]*\)\]\(https://(?:colab|www\.kaggle|kaggle)\.[^)\s]*\))(?: -->)?"
+)
 REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}")
 
 
