@@ -10,7 +10,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from helpers import results
-from helpers.colab import repository
+from helpers.colab import badges, repository
 from helpers.files import in_words, write_atomic
 from helpers.regenerate import tables
 from helpers.regenerate.series import RUN_TIME, discover
@@ -84,7 +84,7 @@ def readme(root: Path, series: Mapping[str, NotebookNode], runs: Path) -> str:
         if begin not in text or end not in text:
             raise ValueError(f"nothing was published: README.md lacks the markers {begin} and {end}")
         text = f"{text.partition(begin)[0]}{begin}\n{content}\n{end}{text.partition(end)[2]}"
-    return text
+    return badges(text, repository(root))
 
 
 def row(name: str, node: NotebookNode, repo: str) -> dict[str, str]:
