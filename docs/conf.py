@@ -37,7 +37,6 @@ copybutton_selector = ".cell_input div.highlight pre"
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
-python_maximum_signature_line_length = 88
 default_role = "code"  # of docstrings: `name` as Markdown means it
 
 html_theme = "sphinx_book_theme"
@@ -83,7 +82,7 @@ NbElementRenderer.render_image = described
 
 def local_badges(app, docname, source):
     """Badges become the site's own picture; while they lead nowhere they are left out."""
-    found = colab.BADGE.sub(lambda badge: badge["badge"] if PUBLISHED else "", source[0])
+    found = colab.BADGE.sub(r"\1" if PUBLISHED else "", source[0])
     source[0] = found.replace("https://colab.research.google.com/assets/colab-badge.svg", "/docs/_static/colab.svg")
 
 
