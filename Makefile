@@ -2,70 +2,97 @@
 # make test   set up, then pass the tests                    make publish  write notebooks, figures and tables back
 # make setup  the set-up alone                               make colab REPO=owner/name  point badges at your fork
 # make bench  measure this machine                           make campaign SECONDS=n  train missing published runs
-# make test-all  the slow tests, too                          make check-gpu  what a GPU does with all of it
+# make test-all  the slow tests, too                         make book     a site of the notebooks in docs/_build/html
+# make lock   pin what requirements.txt asks for today       make test-book  build it and look at it in a browser
+# make check-gpu  what a GPU does with all of it
+# LOCKED=1 beside any of them sets up the versions of requirements.lock, which were tested, in place of the newest.
+# Without REPO, make colab asks git where this repository came from.
 SHELL := /bin/bash
 PYTHON ?= python3
 PROFILE ?= auto
 DATASET ?= auto
 ARGS ?=
 SECONDS ?= 0
+LOCKED ?=
 VENV := .venv
 BIN := $(VENV)/bin
+REQUIREMENTS := $(if $(LOCKED),requirements.lock,requirements.txt)
+READY := $(VENV)/.ready$(if $(LOCKED),-locked)
 REGENERATE := $(BIN)/python -m helpers.regenerate
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: run full publish campaign test test-all check-gpu setup lint bench colab clean
+.PHONY: run full publish campaign test test-all test-book check-gpu setup lint bench book lock colab clean
 .DELETE_ON_ERROR:
 
-run: $(VENV)/.ready
+run: $(READY)
 	$(REGENERATE) --profile $(PROFILE) --dataset $(DATASET) $(ARGS)
 
-full: $(VENV)/.ready
+full: $(READY)
 	$(REGENERATE) --profile full --dataset $(DATASET) $(ARGS)
 
-publish: $(VENV)/.ready
+publish: $(READY)
 	$(REGENERATE) --profile full --dataset cifar10 --publish $(ARGS)
 
 # Without SECONDS it shows how far each run has come; the README's tables follow what it published.
-campaign: $(VENV)/.ready
+campaign: $(READY)
 	$(BIN)/python -m helpers.results.campaign $(SECONDS) $(ARGS)
 	$(if $(filter-out 0,$(SECONDS)),$(REGENERATE) --publish-data)
 
-test: $(VENV)/.ready-for-tests lint
+test: $(READY)-for-tests lint
 	$(BIN)/python -m pytest $(ARGS)
 
-test-all: $(VENV)/.ready-for-tests lint
+test-all: $(READY)-for-tests lint
 	$(BIN)/python -m pytest -m "" $(ARGS)
 
-lint: $(VENV)/.ready-for-tests
+lint: $(READY)-for-tests
 	$(BIN)/ruff check helpers tests notebooks
 	$(BIN)/ruff format --check helpers tests
 
-check-gpu: $(VENV)/.ready-for-tests
+check-gpu: $(READY)-for-tests
 	$(BIN)/python tests/check_gpu.py
 
-bench: $(VENV)/.ready-for-tests
+bench: $(READY)-for-tests
 	$(BIN)/python tests/benchmarks $(ARGS)
 
-setup: $(VENV)/.ready
+# Made from the committed notebooks; nothing is executed.
+book: $(READY)-for-book
+	$(BIN)/python -m sphinx -c docs -d docs/_build/doctrees --fail-on-warning --keep-going --quiet . docs/_build/html $(ARGS)
+	@echo "The book's first page is docs/_build/html/index.html"
 
-colab: $(VENV)/.ready
+test-book: $(READY)-for-book $(READY)-for-tests
+	$(BIN)/python -m pytest -m slow -n 0 tests/test_book.py $(ARGS)
+
+lock: $(READY)
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --custom-compile-command "make lock" \
+		--output-file requirements.lock requirements.txt $(ARGS)
+
+setup: $(READY)
+
+colab: REPO ?= $(shell git remote get-url origin 2>/dev/null | sed -nE 's#\.git$$##; s#^.*github\.com[:/]##p')
+colab: $(READY)
 	$(BIN)/python -m helpers.colab --stamp "$(REPO)"
-	@touch $(wildcard $(VENV)/.ready $(VENV)/.ready-for-tests)
+	@touch $(wildcard $(READY) $(READY)-for-tests $(READY)-for-book)
 
-# A set-up that is current is skipped: the stamps are newer than what they were made from.
-$(VENV)/.ready: requirements.txt pyproject.toml
+# A set-up that is current is skipped: the stamps are newer than what they were made from. A set-up of other versions
+# takes the place of the one before.
+$(READY): $(REQUIREMENTS) pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed, but $(PYTHON) is $$($(PYTHON) -V 2>&1); try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 		echo "$(PYTHON) cannot make a virtual environment; on Debian or Ubuntu: apt install python3-venv"; exit 1; }
-	$(BIN)/python -m pip install --quiet --requirement requirements.txt
+	@rm -f $(VENV)/.ready*
+	$(BIN)/python -m pip install --quiet --requirement $(REQUIREMENTS)
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	@touch $@
 
-$(VENV)/.ready-for-tests: $(VENV)/.ready tests/requirements.txt
+$(READY)-for-tests: $(READY) tests/requirements.txt
 	$(BIN)/python -m pip install --quiet --requirement tests/requirements.txt
 	@touch $@
 
+$(READY)-for-book: $(READY) docs/requirements.txt
+	$(BIN)/python -m pip install --quiet --requirement docs/requirements.txt
+	@touch $@
+
 clean:
-	rm -rf $(VENV) *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) *.egg-info .pytest_cache .ruff_cache docs/_build

@@ -17,6 +17,7 @@ from helpers.files import REPO_ROOT
 
 PRESENT = ("torch", "torchvision", "numpy")  # never touched: Colab's fit its driver, and another numpy needs a restart
 REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)(?P<version>[^#]*)#\s*(?P<users>.*)")
+BADGE = re.compile(r"(?:<!-- )?(\[!\[[^]]*\]\(\S*?\)\]\(https://(?:www\.)?(?:colab|kaggle)\.[^)\s]*\))(?: -->)?")
 REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}")
 
 
@@ -26,8 +27,7 @@ def setup(use_drive: bool = False, root: Path = REPO_ROOT) -> None:
     `use_drive` keeps the run store on Google Drive, where it outlives the machine, and asks for permission once.
     """
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-    missing = missing_requirements((root / "requirements.txt").read_text(encoding="utf-8"))
-    if missing:
+    if missing := missing_requirements((root / "requirements.txt").read_text(encoding="utf-8")):
         install(missing)
     if use_drive:
         from google.colab import drive  # exists in Colab only
@@ -45,11 +45,8 @@ def missing_requirements(text: str) -> list[str]:
 
 def _satisfied(line: re.Match[str]) -> bool:
     """Installed; and in the version asked for, where one is pinned."""
-    try:
-        installed = metadata.version(line["name"])
-    except metadata.PackageNotFoundError:
-        return False
-    return "==" not in line["version"] or line["version"].strip() == f"=={installed}"
+    found = [distribution.version for distribution in metadata.distributions(name=line["name"])]
+    return bool(found) and ("==" not in line["version"] or line["version"].strip() == f"=={found[0]}")
 
 
 def install(requirements: list[str]) -> None:
@@ -64,13 +61,17 @@ def install(requirements: list[str]) -> None:
 
 def repository(root: Path = REPO_ROOT) -> str:
     """The repository's owner/name, which stands in pyproject.toml and nowhere else by hand."""
-    with (root / "pyproject.toml").open("rb") as file:
-        address = tomllib.load(file)["project"]["urls"]["Repository"]
+    address = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Repository"]
     return address.removeprefix("https://github.com/").rstrip("/").removesuffix(".git")
 
 
+def badges(text: str, repo: str) -> str:
+    """A text whose badges are comments while the repository's owner is the placeholder: they would lead nowhere."""
+    return BADGE.sub(r"<!-- \1 -->" if repo.startswith("OWNER/") else r"\1", text)
+
+
 def stamp(repo: str, root: Path = REPO_ROOT) -> list[Path]:
-    """Write a repository's owner/name into every badge, bootstrap cell, the README and pyproject.toml.
+    """Write a repository's owner/name into every badge, bootstrap cell, README, docs, pyproject.toml and CITATION.cff.
 
     Badges and bootstrap cells are found whatever name they carry, other links by the current one; returns what changed.
     """
@@ -83,11 +84,12 @@ def stamp(repo: str, root: Path = REPO_ROOT) -> list[Path]:
         rf'|(?P<quoted>\bREPO = \\?")(?:{name})(?=\\?")'
         rf"|(?P<link>github(?:usercontent)?\.com/)(?:{current})(?=\.git\b|\.?(?![\w.-]))"
     )
-    paths = [root / "README.md", root / "pyproject.toml", *sorted((root / "notebooks").glob("*.ipynb"))]
+    paths = [root / name for name in ("README.md", "pyproject.toml", "CITATION.cff")]
+    paths += sorted((root / "notebooks").glob("*.ipynb")) + sorted((root / "docs").glob("*.md"))
     changed = []
     for path in filter(Path.is_file, paths):
         text = path.read_bytes().decode()  # not read_text: line ends stay as they are
-        stamped = places.sub(lambda found: found[found.lastgroup] + repo, text)
+        stamped = badges(places.sub(lambda found: found[found.lastgroup] + repo, text), repo)
         if stamped != text:
             path.write_bytes(stamped.encode())
             changed.append(path)

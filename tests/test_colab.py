@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers import colab
-from helpers.colab import missing_requirements, repository, setup, stamp
+from helpers.colab import badges, missing_requirements, repository, setup, stamp
 
 REPO = Path(__file__).resolve().parent.parent
 BOOTSTRAP = """\
@@ -105,6 +105,22 @@ def test_stamp_refuses_what_is_no_repository(tree, repo, capsys):
 def test_command_line_lists_what_changed(tree, capsys):
     colab.main(["--stamp", "bob/fork"], tree)
     assert capsys.readouterr().out.splitlines() == ["README.md", "pyproject.toml", "notebooks/01_a.ipynb"]
+
+
+KAGGLE = "https://www.kaggle.com/kernels/welcome?src=https://github.com/{}/blob/main/notebooks/01_a.ipynb"
+
+
+def test_badges_are_comments_while_they_would_lead_nowhere(tree):
+    text = "| [![Open in Colab](https://x.org/a.svg)]({}) [![Kaggle](b.svg)]({}) | [a figure](c.png) ![d](d.png) |\n"
+    shown = text.format(BADGE.format("ada/lesson"), KAGGLE.format("ada/lesson"))
+    (tree / "README.md").write_text(shown)
+    stamp("OWNER/lesson", tree)
+    hidden = (tree / "README.md").read_text()
+    assert hidden.startswith("| <!-- [![Open in Colab]") and hidden.count("<!-- [![") == hidden.count(") -->") == 2
+    assert "<!-- [![Colab](x.svg)]" in nbformat.read(tree / "notebooks/01_a.ipynb", as_version=4).cells[0].source
+    assert badges(hidden, "OWNER/lesson") == hidden  # once is enough
+    stamp("ada/lesson", tree)
+    assert (tree / "README.md").read_text() == shown
 
 
 # --- set-up in Colab

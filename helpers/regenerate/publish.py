@@ -10,7 +10,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from helpers import results
-from helpers.colab import repository
+from helpers.colab import badges, repository
 from helpers.files import in_words, write_atomic
 from helpers.regenerate import tables
 from helpers.regenerate.series import RUN_TIME, discover
@@ -92,7 +92,7 @@ def pages(root: Path, series: Mapping[str, NotebookNode], runs: Path) -> dict[Pa
             raise ValueError(f"nothing was published: none of {', '.join(PAGES)} has the markers {begin} and {end}")
         for path, text in ((path, texts[path]) for path in holding):
             texts[path] = f"{text.partition(begin)[0]}{begin}\n{content}\n{end}{text.partition(end)[2]}"
-    return texts
+    return {path: badges(text, repository(root)) for path, text in texts.items()}
 
 
 def row(name: str, node: NotebookNode, repo: str) -> dict[str, str]:
