@@ -2,7 +2,8 @@
 # make test   set up, then pass the tests                    make publish  write notebooks, figures and tables back
 # make setup  the set-up alone                               make colab REPO=owner/name  point badges at your fork
 # make bench  measure this machine                           make campaign SECONDS=n  train missing published runs
-# make test-all  the slow tests, too
+# make test-all  the slow tests, too                        make explorer  a page of every mistake of the published nets
+# make course  student's and teacher's notebooks, lesson plan, cheat sheet
 SHELL := /bin/bash
 PYTHON ?= python3
 PROFILE ?= auto
@@ -14,7 +15,7 @@ BIN := $(VENV)/bin
 REGENERATE := $(BIN)/python -m helpers.regenerate
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: run full publish campaign test test-all setup lint bench colab clean
+.PHONY: run full publish campaign test test-all setup lint bench explorer course colab clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.ready
@@ -38,11 +39,19 @@ test-all: $(VENV)/.ready-for-tests lint
 	$(BIN)/python -m pytest -m "" $(ARGS)
 
 lint: $(VENV)/.ready-for-tests
-	$(BIN)/ruff check helpers tests notebooks
-	$(BIN)/ruff format --check helpers tests
+	$(BIN)/ruff check helpers tests notebooks docs
+	$(BIN)/ruff format --check helpers tests docs
 
 bench: $(VENV)/.ready-for-tests
 	$(BIN)/python tests/benchmarks $(ARGS)
+
+# The first call asks the nets about all test images: some minutes on two cores.
+explorer: $(VENV)/.ready
+	$(BIN)/python docs/explorer/answers.py
+	$(BIN)/python docs/explorer/page.py
+
+course: $(VENV)/.ready
+	$(BIN)/python docs/course/make.py
 
 setup: $(VENV)/.ready
 

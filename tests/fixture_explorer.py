@@ -1,24 +1,7 @@
 """What the explorer's page is made of, in small: two nets' made-up answers about made-up pictures."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import numpy as np
-
-FOLDER = Path(__file__).resolve().parent.parent / "docs/explorer"
-
-
-def module(name):
-    """One of the explorer's scripts; they are no package."""
-    sys.path.insert(0, str(FOLDER))
-    try:
-        spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-        loaded = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(loaded)
-        return loaded
-    finally:
-        sys.path.remove(str(FOLDER))
+from script import load
 
 
 def arrays(total=600, most=300):
@@ -34,7 +17,7 @@ def arrays(total=600, most=300):
         odds[np.arange(total), said] = generator.uniform(0.3, 1, total)
         found[f"{net}/probabilities"] = (odds / odds.sum(1, keepdims=True)).astype(np.float32)
         predicted.append(found[f"{net}/probabilities"].argmax(1))
-    shown = module("answers").chosen(np.stack(predicted), labels, most)
+    shown = load("docs/explorer/answers.py").chosen(np.stack(predicted), labels, most)
     found |= {"shown": shown, "images": generator.integers(0, 255, (len(shown), 32, 32, 3)).astype(np.uint8)}
     for name in ("answer", "truth"):
         for net in ("davidnet", "resnet18"):

@@ -5,12 +5,13 @@ import shutil
 
 import numpy as np
 import pytest
-from fixture_explorer import arrays, module
+from fixture_explorer import arrays
+from script import load
 
 from helpers import data
 from helpers.results import weights
 
-answers, page = module("answers"), module("page")
+answers, page = load("docs/explorer/answers.py"), load("docs/explorer/page.py")
 
 
 @pytest.fixture(scope="module")

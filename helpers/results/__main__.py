@@ -1,7 +1,5 @@
 """What comes of the runs of many: python -m helpers.results merge FOLDER."""
 
-import sys
+from helpers.results import merge
 
-from helpers.results.merge import main
-
-sys.exit(main())
+raise SystemExit(merge.main())

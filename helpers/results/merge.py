@@ -3,7 +3,6 @@
 import argparse
 import io
 import json
-import sys
 import tempfile
 import zipfile
 from pathlib import Path
@@ -22,14 +21,11 @@ FORMULA = (*"=+-@\t\r",)  # how a text begins that a spreadsheet would follow
 
 def contents(place: Path) -> dict[str, bytes]:
     """The NAMES of a run, from its folder or a zip that holds one; no more is read than an honest run has."""
-    whole = None if place.is_dir() else zipfile.ZipFile(place)
-    names = whole.namelist() if whole else []
-    if any(".." in name or name.startswith(("/", "\\")) or ":" in name for name in names):
-        raise ValueError("a path in this zip leads out of it")
-    there = [zipfile.Path(whole, name) for name in names] if whole else place.iterdir()
+    inside = [] if place.is_dir() else zipfile.ZipFile(place).namelist()
+    there = [zipfile.Path(place, name) for name in inside] or place.iterdir()
     found = [path for path in there if path.name in NAMES and path.is_file()]
-    if sorted(path.name for path in found) != NAMES:
-        raise ValueError(f"a run has {', '.join(NAMES)}, each of them once")
+    if sorted(path.name for path in found) != NAMES or any(".." in name or name[0] in "/\\" for name in inside):
+        raise ValueError(f"a run has {', '.join(NAMES)}, each of them once, and no path that leads out of a zip")
     read = {path.name: path.open("rb").read(LARGEST + 1) for path in found}
     with zipfile.ZipFile(io.BytesIO(read["answers.npz"])) as arrays:
         if max(sum(entry.file_size for entry in arrays.infolist()), *map(len, read.values())) > LARGEST:
@@ -37,11 +33,10 @@ def contents(place: Path) -> dict[str, bytes]:
     return read
 
 
-def check(given: dict[str, bytes]) -> int:
-    """The seed of a run whose files are whole, in form, and agree; else an error that says what is wrong."""
+def checked(given: dict[str, bytes]) -> tuple[int, dict[str, bytes]]:
+    """A run, and its seed, if its files are whole, in form, and agree; else an error that says what is wrong."""
     record, wanted = json.loads(given["record.json"]), json.loads(json.dumps(recipes.get(RUN[2]).to_dict()))
-    asked = {"dataset": RUN[0], "profile": RUN[1], "recipe": {**record["recipe"], **wanted}}  # had it more fields once
-    if {**record, **asked} != record:
+    if {**record, "dataset": RUN[0], "profile": RUN[1], "recipe": {**record["recipe"], **wanted}} != record:
         raise ValueError(f"record.json is not of a full run of {RUN[2]} on CIFAR-10")
     epochs = pd.read_csv(io.BytesIO(given["history.csv"]), dtype=float)  # a text is an error
     for name, value in {**dict.fromkeys(epochs), **archive.flat({**record, "recipe": {"name": RUN[2]}})}.items():
@@ -53,31 +48,30 @@ def check(given: dict[str, bytes]) -> int:
         said, sure, labels = (kept[name] for name in ("predicted", "confidence", "labels"))
     truth = np.load(archive.IMAGES / "predictions.npz")["cifar10/labels"]
     forms = [(array.dtype.name, *array.shape) for array in (said, sure, labels)]
-    fits = forms == [("uint8", wanted["epochs"], len(truth)), ("float16", len(truth)), ("uint8", len(truth))]
-    if not fits or (labels != truth).any() or said.max() > 9 or not ((sure >= 0) & (sure <= 1)).all():
+    wanted = [("uint8", wanted["epochs"], len(truth)), ("float16", len(truth)), ("uint8", len(truth))]
+    if forms != wanted or (labels != truth).any() or said.max() > 9 or not ((sure >= 0) & (sure <= 1)).all():
         raise ValueError("answers.npz does not hold a class and a confidence for each test image of CIFAR-10")
     accuracies, shares = [*epochs["test_accuracy"], record["test_accuracy"]], (said == labels).mean(1)
     if not np.array_equal(accuracies, [*shares, shares[-1]]):
         raise ValueError("its accuracies do not follow from answers.npz: a file is damaged, or was edited")
-    return files.number("seed", record["seed"], 0, 2**32 - 1, whole=True)
+    return files.number("seed", record["seed"], 0, 2**32 - 1, whole=True), given
 
 
-def merge(folder: Path, into: Path) -> dict[Path, str]:
-    """Write the tables of all runs in a folder that pass to another; returns what is wrong with the rest, by place."""
+def merge(folder: Path, into: Path) -> list[str]:
+    """Write the tables of all runs in a folder that pass to another; returns a line for each that is refused."""
     paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name[0] != "."]
-    runs, refused, taken = {path.parent for path in paths if path.name in NAMES}, {}, {}
+    runs, refused, taken = {path.parent for path in paths if path.name in NAMES}, [], {}
     with tempfile.TemporaryDirectory() as store:
         for place in sorted(runs | {path for path in paths if path.parent not in runs}):
             try:
-                given = contents(place)
-                seed = check(given)
+                seed, given = checked(contents(place))
                 for key, what in ((seed, f"seed {seed}"), (given["answers.npz"], "these answers")):
                     if place != (first := taken.setdefault(key, place)):
                         raise ValueError(f"{what} came with {first.relative_to(folder)}, too")
                 for name, content in given.items():
                     files.write_atomic(run_directory(*RUN, seed, store).path / name, content)
             except Exception as error:  # a hostile file may raise anything
-                refused[place] = " ".join(f"{error or type(error).__name__}".split())
+                refused.append(f"refused: {place.relative_to(folder)}: {' '.join(f'{error}'.split()) or repr(error)}")
         for path, content in archive.data(Path(store), Path(store)).items():
             files.write_atomic(into / path.name, content)
     return refused
@@ -92,8 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if not given.folder.is_dir() or given.into.resolve().is_relative_to(archive.IMAGES):
         parser.error("FOLDER must be there, and --into not be images/, whose runs are ours")
-    for place, why in (refused := merge(given.folder, given.into)).items():
-        print(f"refused: {place.relative_to(given.folder)}: {why}", file=sys.stderr)
+    refused = merge(given.folder, given.into)
     joined = archive.runs(given.into, given.into)["test_accuracy"]
-    print(f"{given.into}: {mean(joined) if len(joined) else 'no runs'}")
+    print(*refused, f"{given.into}: {mean(joined) if len(joined) else 'no runs'}", sep="\n")
     return int(bool(refused))
