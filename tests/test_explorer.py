@@ -8,7 +8,7 @@ import pytest
 from fixture_explorer import arrays
 from script import load
 
-from helpers import data
+from helpers import data, training
 from helpers.results import weights
 
 answers, page = load("docs/explorer/answers.py"), load("docs/explorer/page.py")
@@ -20,18 +20,16 @@ def made():
 
 
 def wrong_of(made):
-    said = np.stack([made[f"{net}/probabilities"].argmax(1) for net in page.TITLES])
-    return said != made["labels"]
+    return np.stack([made[f"{net}/predicted"] for net in page.TITLES]) != made["labels"]
 
 
 # --- what is put into it
 
 
 def test_every_mistake_comes_first_and_then_right_ones_in_turns():
-    labels = np.arange(100) % 10
-    predicted = np.stack([labels, labels])
-    predicted[0, [7, 50]] = predicted[1, [8]] = 1
-    shown = answers.chosen(predicted, labels, 33)
+    labels, wrong = np.arange(100) % 10, np.zeros(100, bool)
+    wrong[[7, 8, 50]] = True
+    shown = answers.chosen(wrong, labels, 33)
     assert list(shown[:3]) == [7, 8, 50] and len(set(shown)) == 33
     assert (np.bincount(labels[shown[3:]], minlength=10) == 3).all()
 
@@ -72,14 +70,22 @@ def test_the_classes_and_nets_are_those_of_the_series():
 
 @pytest.mark.slow
 def test_the_published_nets_are_asked_and_their_maps_drawn(cifar10, monkeypatch):
-    few = cifar10.subset(100, 60)
+    few, sample = cifar10.subset(100, 60), np.arange(60)
     monkeypatch.setattr(data, "load", lambda name: few)
-    found = answers.made(40)
-    assert tuple(cifar10.classes) == page.CLASSES and len(found["shown"]) == 40
+    guessed = training.Answers(few.test.labels, np.linspace(0, 1, 60), few.test.labels)
+    monkeypatch.setattr(answers, "recorded", lambda net: guessed)
+    found = answers.made(50)
+    assert tuple(cifar10.classes) == page.CLASSES and len(found["shown"]) == 50
+    assert set(sample[guessed.confidence < answers.UNSURE]) <= set(found["shown"])
     for net in page.TITLES:
-        assert (found[f"{net}/probabilities"].argmax(1) == few.test.labels).mean() > 0.8
+        said = found[f"{net}/probabilities"].argmax(1)
+        assert (said == found[f"{net}/predicted"][found["shown"]]).all() and (
+            said == few.test.labels[found["shown"]]
+        ).mean() > 0.8
         cells = found[f"{net}/answer"]
-        assert cells.shape == (40, 80) and (cells[:, :16].max(1) == 15).mean() > 0.9
+        assert cells.shape == (50, 80) and (cells[:, :16].max(1) == 15).mean() > 0.9
+        same = (found[f"{net}/truth"] == cells).all(1)
+        assert same[said == few.test.labels[found["shown"]]].all()
     assert len(page.fitting(found)) < 200_000
 
 

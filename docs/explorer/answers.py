@@ -1,4 +1,4 @@
-"""What the published nets say about every test image of CIFAR-10, and where they look, in one file.
+"""What the published nets say about the test images of CIFAR-10, and where they look, in one file.
 
 `make explorer` runs it before page.py; on two cores it takes some minutes, once for each version of the weights.
 """
@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from scipy.special import softmax
 
-from helpers import data, devices, files, gradcam, training
+from helpers import data, devices, files, gradcam, results, training
 from helpers.results import weights
 from helpers.training import packed
 
 FOLDER = files.runs_root() / "explorer"
 LAYERS = {"davidnet": ("layer3", "layer2"), "resnet18": ("layer4", "layer3")}  # of 4×4 and of 8×8 cells
-MOST = 4_000  # images with maps: all mistakes, and right ones of which the page takes as many as fit
+MOST = 3_800  # images with maps: all mistakes, and right ones of which the page takes as many as fit
+UNSURE = 0.6  # below this recorded confidence the shipped weights, which are rounded, might answer otherwise
 LEVELS = 15  # of a map's cells, 0 to 15: four bits each
 
 
@@ -26,16 +27,15 @@ def version() -> str:
     return hashlib.sha256("".join([*known, Path(__file__).read_text(encoding="utf-8")]).encode()).hexdigest()
 
 
-def chosen(predicted: np.ndarray, labels: np.ndarray, most: int) -> np.ndarray:
-    """Images (≤ most,) to show, from answers (nets, N): every mistake, then right ones, in turns from all classes."""
-    wrong = (predicted != labels).any(0)
-    right = np.flatnonzero(~wrong)
-    turn = np.empty(len(right), int)  # its place among the right ones of its class
+def chosen(urgent: np.ndarray, labels: np.ndarray, most: int) -> np.ndarray:
+    """Images (≤ most,) to take: those that are urgent (N,) bool, then the others, in turns from all classes."""
+    others = np.flatnonzero(~urgent)
+    turn = np.empty(len(others), int)  # its place among the others of its class
     for label in np.unique(labels):
-        same = labels[right] == label
+        same = labels[others] == label
         turn[same] = np.arange(same.sum())
-    right = right[np.lexsort((labels[right], turn))]
-    return np.concatenate([np.flatnonzero(wrong), right])[:most]
+    others = others[np.lexsort((labels[others], turn))]
+    return np.concatenate([np.flatnonzero(urgent), others])[:most]
 
 
 def maps_of(model: torch.nn.Module, layers: tuple[str, str], images: torch.Tensor, targets: np.ndarray) -> np.ndarray:
@@ -46,20 +46,36 @@ def maps_of(model: torch.nn.Module, layers: tuple[str, str], images: torch.Tenso
     return (LEVELS * cells).round().to(torch.uint8).cpu().numpy()
 
 
+def recorded(net: str) -> training.Answers:
+    """What the run whose weights are published said about every test image in the end."""
+    facts = weights.index()[net]
+    return results.answers()[f"cifar10/{facts['recipe']}/{facts['seed']}"]
+
+
 def made(most: int = MOST) -> dict[str, np.ndarray]:
-    """The arrays of the file: labels, probabilities of each net, the images shown, and their maps."""
+    """The arrays of the file: every image's label and answers; the images shown, their probabilities and maps.
+
+    Nearly all right answers are those on record, so most images need no arithmetic. Mistakes and close calls do.
+    """
     ds, compute = data.load("cifar10"), devices.compute("cpu", "fp32")  # the same digits on any day
-    normalize = data.Normalize(ds.mean, ds.std, compute)
-    nets = {net: weights.published(net)[0] for net in LAYERS}
-    logits = {net: training.predict(model, ds.test, normalize).numpy() for net, model in nets.items()}
-    predicted = np.stack([each.argmax(1) for each in logits.values()])
-    shown = chosen(predicted, ds.test.labels, most)
-    arrays = {"labels": ds.test.labels.astype(np.uint8), "shown": shown, "images": ds.test.images[shown]}
-    images = normalize(torch.tensor(ds.test.images[shown]))
-    for net, said in zip(nets, predicted):
-        arrays[f"{net}/probabilities"] = softmax(logits[net].astype(np.float64), axis=1).astype(np.float32)
-        for name, targets in (("answer", said[shown]), ("truth", ds.test.labels[shown])):
-            arrays[f"{net}/{name}"] = maps_of(nets[net], LAYERS[net], images, targets)
+    normalize, labels = data.Normalize(ds.mean, ds.std, compute), ds.test.labels
+    known = [recorded(net) for net in LAYERS]
+    close = [~one.right | (one.confidence < UNSURE) for one in known]
+    asked = chosen(np.any(close, axis=0), labels, most)
+    some, nets = ds.test.take(asked), [weights.published(net)[0] for net in LAYERS]
+    logits = [training.predict(model, some, normalize).numpy() for model in nets]
+    said = np.stack([each.argmax(1) for each in logits])
+    order = chosen((said != some.labels).any(0), some.labels, most)  # mistakes first
+    arrays = {"labels": labels.astype(np.uint8), "shown": asked[order], "images": some.images[order]}
+    images, truth = normalize(torch.tensor(arrays["images"])), some.labels[order]
+    for k, (net, model) in enumerate(zip(LAYERS, nets)):
+        arrays[f"{net}/predicted"] = known[k].predicted.astype(np.uint8)
+        arrays[f"{net}/predicted"][asked] = said[k]
+        arrays[f"{net}/probabilities"] = softmax(logits[k][order].astype(np.float64), axis=1).astype(np.float32)
+        answer, wrong = said[k][order], np.flatnonzero(said[k][order] != truth)
+        arrays[f"{net}/answer"] = maps_of(model, LAYERS[net], images, answer)
+        arrays[f"{net}/truth"] = arrays[f"{net}/answer"].copy()
+        arrays[f"{net}/truth"][wrong] = maps_of(model, LAYERS[net], images[wrong], truth[wrong])
     return arrays
 
 
@@ -68,7 +84,7 @@ def main() -> None:
     path, stamp = FOLDER / "answers.npz", version()
     if path.exists() and str(np.load(path)["version"]) == stamp:
         return
-    print("asking the published nets about 10,000 test images: some minutes, once", flush=True)
+    print(f"asking the published nets about {MOST:,} test images: some minutes, once", flush=True)
     files.write_atomic(path, packed(made() | {"version": np.array(stamp)}))
 
 

@@ -49,15 +49,14 @@ def facts(arrays: dict[str, np.ndarray], count: int) -> dict[str, object]:
     labels, shown = arrays["labels"].astype(int), arrays["shown"][:count]
     nets, probabilities, said = [], [], []
     for net, title in TITLES.items():
-        odds = arrays[f"{net}/probabilities"]
-        predicted = odds.argmax(1)
+        predicted = arrays[f"{net}/predicted"]
         matrix = np.zeros((10, 10), int)
         np.add.at(matrix, (labels, predicted), 1)
         known = weights.index().get(net, {})
         about = {name: known.get(name) for name in ("recipe", "seed", "weights")}
         nets.append({"name": net, "title": title, "matrix": matrix.tolist(), **about})
-        probabilities.append((65535 * odds[shown]).round().astype("<u2"))
-        said.append(predicted[shown].astype(np.uint8))
+        probabilities.append((65535 * arrays[f"{net}/probabilities"][:count]).round().astype("<u2"))
+        said.append(predicted[shown])
     maps = []  # image by image: of each net for its answer and, where that is wrong, for the truth
     packed = {(net, name): halved(arrays[f"{net}/{name}"][:count]) for net in TITLES for name in ("answer", "truth")}
     for place, index in enumerate(shown):
@@ -89,7 +88,7 @@ def page(arrays: dict[str, np.ndarray], count: int) -> bytes:
 def fitting(arrays: dict[str, np.ndarray], largest: int = LARGEST) -> bytes:
     """The page with as many right answers as fit; every mistake is in it, or a ValueError says that it is too large."""
     labels, count = arrays["labels"], len(arrays["shown"])
-    wrong = np.stack([arrays[f"{net}/probabilities"].argmax(1) != labels for net in TITLES]).any(0).sum()
+    wrong = np.any([arrays[f"{net}/predicted"] != labels for net in TITLES], axis=0).sum()
     while len(content := page(arrays, count)) > largest:
         if count == wrong:
             raise ValueError(f"a page with all {wrong:,} mistakes has {len(content):,} bytes, more than {largest:,}")
