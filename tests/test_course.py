@@ -2,12 +2,17 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import nbformat
+import numpy as np
 import pytest
+import torch
 from fixture_series import SERIES
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from script import load
+
+from helpers import rates, training
 
 make = load("docs/course/make.py")
 every_notebook = pytest.mark.parametrize("name, node", SERIES.items(), ids=[name[:2] for name in SERIES])
@@ -145,6 +150,29 @@ def test_tags_name_stubs_that_are_there(name, node):
             assert cell.cell_type == "markdown" and len(cell.source.split("\n\n")) >= int(marked["answer"] or 1)
         if "hint" in marked:
             assert make.figure(cell)
+
+
+@pytest.fixture
+def names():
+    """What the cells above a stub leave behind, in small."""
+    generator = torch.Generator().manual_seed(0)
+    left = {"torch": torch, "nn": torch.nn, "np": np, "rates": rates, "training": training}
+    left |= {"test_labels": torch.arange(20) % 10, "ds": SimpleNamespace(classes=[""] * 10)}
+    left |= {"gradient": torch.randn(8, 27, generator=generator), "F": torch.nn.functional}
+    return left | {"start": lambda: (0, 0), "train": lambda net, optimizer, lrs: np.array(lrs)}
+
+
+@every_notebook
+def test_a_stub_runs_as_it_stands_and_its_check_knows_the_solution(name, node, names, capsys):
+    for cell in (cell for cell in node.cells if "stub" in make.tags(cell)):
+        given = make.stub(make.tags(cell)["stub"])
+        check = given[given.index("\n\n") :]
+        exec(given, dict(names))
+        assert "not yet" in capsys.readouterr().out
+        exec(cell.source, known := dict(names))
+        capsys.readouterr()
+        exec(check, known)
+        assert capsys.readouterr().out.endswith(": right\n")
 
 
 def test_every_stub_is_used():
