@@ -4,7 +4,8 @@
 # make bench  measure this machine                           make campaign SECONDS=n  train missing published runs
 # make test-all  the slow tests, too                         make book     a site of the notebooks in docs/_build/html
 # make lock   pin what requirements.txt asks for today       make test-book  build it and look at it in a browser
-# make check-gpu  what a GPU does with all of it
+# make check-gpu  what a GPU does with all of it             make explorer  a page of every mistake of the published nets
+# make course  student's and teacher's notebooks, lesson plan, cheat sheet
 # LOCKED=1 beside any of them sets up the versions of requirements.lock, which were tested, in place of the newest.
 # Without REPO, make colab asks git where this repository came from.
 SHELL := /bin/bash
@@ -21,7 +22,7 @@ READY := $(VENV)/.ready$(if $(LOCKED),-locked)
 REGENERATE := $(BIN)/python -m helpers.regenerate
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: run full publish campaign test test-all test-book check-gpu setup lint bench book lock colab clean
+.PHONY: run full publish campaign test test-all test-book check-gpu setup lint bench book lock explorer course colab clean
 .DELETE_ON_ERROR:
 
 run: $(READY)
@@ -45,8 +46,8 @@ test-all: $(READY)-for-tests lint
 	$(BIN)/python -m pytest -m "" $(ARGS)
 
 lint: $(READY)-for-tests
-	$(BIN)/ruff check helpers tests notebooks
-	$(BIN)/ruff format --check helpers tests
+	$(BIN)/ruff check helpers tests notebooks docs
+	$(BIN)/ruff format --check helpers tests docs
 
 check-gpu: $(READY)-for-tests
 	$(BIN)/python tests/check_gpu.py
@@ -58,6 +59,14 @@ bench: $(READY)-for-tests
 book: $(READY)-for-book
 	$(BIN)/python -m sphinx -c docs -d docs/_build/doctrees --fail-on-warning --keep-going --quiet . docs/_build/html $(ARGS)
 	@echo "The book's first page is docs/_build/html/index.html"
+
+# The first call asks the nets about all test images: some minutes on two cores.
+explorer: $(READY)
+	$(BIN)/python docs/explorer/answers.py
+	$(BIN)/python docs/explorer/page.py
+
+course: $(READY)
+	$(BIN)/python docs/course/make.py
 
 test-book: $(READY)-for-book $(READY)-for-tests
 	$(BIN)/python -m pytest -m slow -n 0 tests/test_book.py $(ARGS)

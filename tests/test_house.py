@@ -24,7 +24,7 @@ BELOW = {  # what each entry may import
     "figures": "files devices models data recipes training rates results gradcam",
     "regenerate": "files devices models data recipes training rates results gradcam figures colab",
 }
-MOST_LINES = 3_700  # not blank, without regenerate
+MOST_LINES = 3_810  # not blank, without regenerate
 MOST_LINES_OF_THE_RUNNER = 600  # its Snakefile included
 
 

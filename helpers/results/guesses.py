@@ -1,0 +1,38 @@
+"""What a reader guessed before the answers showed, kept in the folder of runs, and how near it came."""
+
+import json
+
+import ipywidgets
+
+from helpers import files
+
+
+def kept(**new: dict) -> dict[str, dict]:
+    """All guesses by name, each with its answer once that showed; `new` ones are kept first."""
+    path = files.runs_root() / "guesses.json"
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if new:
+        files.write_atomic(path, json.dumps(known := known | new, indent=1))
+    return known
+
+
+def ask(name: str) -> ipywidgets.Text:
+    """A field for a guess, a number or a word. Enter keeps it; once its answer has shown, it stays as it is."""
+    field = ipywidgets.Text(kept().get(name, {}).get("guess", ""), description="Your guess", continuous_update=False)
+    field.observe(lambda new: "answer" in kept().get(name, {}) or kept(**{name: {"guess": new["new"]}}), "value")
+    return field
+
+
+def answer(name: str, truth: float | str) -> str:
+    """Keep what came out beside a guess; a sentence about the two, or nothing where nobody guessed."""
+    if one := kept().get(name):
+        kept(**{name: one | {"answer": truth}})
+    return f"You guessed {one['guess']}; it is {truth}." if one else ""
+
+
+def score(share: float = 0.2) -> str:
+    """How many guesses hit: a word, or a number that is off by less than a share of the answer."""
+    told = [(files.literal(one["guess"].strip(" %")), one["answer"]) for one in kept().values() if "answer" in one]
+    numbers = [abs(a - b) <= share * abs(b) for a, b in told if isinstance(a, int | float) and not isinstance(b, str)]
+    words = [str(a).lower() == b.lower() for a, b in told if isinstance(b, str)]
+    return f"{sum(numbers + words)} of {len(told)} guesses hit" if told else "no guess was kept"
