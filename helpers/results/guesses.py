@@ -1,8 +1,7 @@
 """What a reader guessed before the answers showed, kept in the folder of runs, and how near it came."""
 
 import json
-
-import ipywidgets
+from typing import Any
 
 from helpers import files
 
@@ -16,8 +15,10 @@ def kept(**new: dict) -> dict[str, dict]:
     return known
 
 
-def ask(name: str) -> ipywidgets.Text:
-    """A field for a guess, a number or a word. Enter keeps it; once its answer has shown, it stays as it is."""
+def ask(name: str) -> Any:
+    """A field (ipywidgets.Text) for a guess, a number or a word. Enter keeps it, until its answer has shown."""
+    import ipywidgets  # which a machine that only trains may lack
+
     field = ipywidgets.Text(kept().get(name, {}).get("guess", ""), description="Your guess", continuous_update=False)
     field.observe(lambda new: "answer" in kept().get(name, {}) or kept(**{name: {"guess": new["new"]}}), "value")
     return field
