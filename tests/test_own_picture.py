@@ -1,25 +1,20 @@
 """What notebook 06 makes of a reader's own picture, before anything is trained."""
 
-import io
 import sys
 import types
-from pathlib import Path
 
 import numpy as np
 import pytest
 from fixture_series import SERIES
-from PIL import Image, ImageOps
+from PIL import Image
 
-CELLS = next(node.cells for name, node in SERIES.items() if name[:2] == "06")
-(PLACE,) = [place for place, cell in enumerate(CELLS) if "def readers_picture" in cell.source]
+from helpers import figures
 
 
 def seen(source):
-    """The picture (H, W, 3) uint8 that the cell makes of a file, None without one."""
-    names = {"Image": Image, "ImageOps": ImageOps, "Path": Path, "io": io, "np": np, "sys": sys}
-    names["own_image"] = str(source)
-    exec(CELLS[PLACE].source, names)
-    return None if names["own"] is None else np.asarray(names["own"])
+    """The picture (H, W, 3) uint8 that is made of a file, None without one."""
+    picture, _ = figures.own_picture(str(source))
+    return None if picture is None else np.asarray(picture)
 
 
 def saved(picture, path, **options):
@@ -28,8 +23,8 @@ def saved(picture, path, **options):
 
 
 def test_it_is_read_before_anything_is_trained():
-    trains = [place for place, cell in enumerate(CELLS) if "training.fit" in cell.source]
-    assert trains[0] > PLACE
+    whole = "".join(cell.source for cell in next(node.cells for name, node in SERIES.items() if name[:2] == "06"))
+    assert 0 < whole.index("figures.own_picture(") < whole.index("weights.trained(")
     assert seen("") is None
 
 

@@ -1,4 +1,4 @@
-"""Scores of maps: curves, ranks and games on masks worked by hand, what maps have to beat, and nets that forget."""
+"""Scores of maps: curves, ranks and shares worked by hand, what maps have to beat, and nets that forget."""
 
 import copy
 
@@ -13,7 +13,6 @@ from torch import nn
 from helpers import gradcam, models
 from helpers.devices import Compute
 from helpers.gradcam import scores
-from helpers.gradcam.maps import GradCAM
 
 IMAGES = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 ORDER = ["head", "layer3", "layer2", "layer1", "prep"]
@@ -58,19 +57,19 @@ def test_centre_prior_looks_the_same_from_every_side(height, width):
 
 
 def test_random_maps_differ_by_image_and_seed_and_repeat():
-    first = gradcam.random_maps(2, 4, 4, seed=3)
-    assert np.array_equal(first, gradcam.random_maps(2, 4, 4, seed=3))
+    first = gradcam.random_maps(2, 4, 4, cells=4, seed=3)
+    assert np.array_equal(first, gradcam.random_maps(2, 4, 4, cells=4, seed=3))
     assert not np.array_equal(first[0], first[1])
-    assert not np.array_equal(first, gradcam.random_maps(2, 4, 4, seed=4))
+    assert not np.array_equal(first, gradcam.random_maps(2, 4, 4, cells=4, seed=4))
     assert first.min() >= 0 and first.max() < 1
 
 
 def test_random_maps_of_a_grid_are_enlarged_like_a_layer_s():
     coarse = gradcam.random_maps(3, 16, 32, cells=4, seed=1)
-    drawn = torch.from_numpy(gradcam.random_maps(3, 4, 4, seed=1))
+    drawn = torch.from_numpy(gradcam.random_maps(3, 4, 4, cells=4, seed=1))
     np.testing.assert_allclose(coarse, gradcam.enlarge(drawn, (16, 32)))
     neighbours = abs(np.diff(coarse, axis=2)).mean()
-    assert neighbours < 0.2 * abs(np.diff(gradcam.random_maps(3, 16, 32, seed=1), axis=2)).mean()
+    assert neighbours < 0.2 * abs(np.diff(gradcam.random_maps(3, 16, 32, cells=32, seed=1), axis=2)).mean()
 
 
 # ---- ranks
@@ -94,29 +93,26 @@ def test_ties_are_ranked_by_chance_and_repeat():
     assert abs(first.mean(0) - 7.5).max() < 3  # no place is favoured; its standard deviation is 0.65
 
 
-# ---- deletion and insertion
+# ---- deletion
 
 
-def test_deletion_and_insertion_by_hand():
+def test_deletion_by_hand():
     images, maps = torch.ones(1, 3, 2, 2), seeing(4, 3, 2, 1)
     assert gradcam.deletion(corner, images, [0], maps, steps=4).tolist() == [[1, 0, 0, 0, 0]]  # the corner goes first
-    assert gradcam.insertion(corner, images, [0], maps, steps=4, baseline="mean").tolist() == [[0, 1, 1, 1, 1]]
     assert gradcam.deletion(corner, images, [0], -maps, steps=4).tolist() == [[1, 1, 1, 1, 0]]
     assert gradcam.deletion(corner, images, [1], maps, steps=4).tolist() == [[0, 1, 1, 1, 1]]
 
 
 @given(st.integers(1, 20), st.integers(0, 100))
 def test_a_score_that_counts_pixels_falls_evenly_in_any_order(steps, seed):
-    images, maps, classes = torch.ones(3, 3, 6, 5), gradcam.random_maps(3, 6, 5, seed=seed), torch.tensor([0, 0, 1])
+    images, maps, classes = torch.ones(3, 3, 6, 5), gradcam.random_maps(3, 6, 5, 4, seed), torch.tensor([0, 0, 1])
     left = 1 - np.rint(np.linspace(0, 30, steps + 1)) / 30
     gone = gradcam.deletion(counting, images, classes, torch.from_numpy(maps), steps)
     np.testing.assert_allclose(gone, [left, left, 1 - left], atol=1e-6)
-    back = gradcam.insertion(counting, images, classes, maps, steps, baseline="mean")
-    np.testing.assert_allclose(back, 1 - gone, atol=1e-6)
 
 
 def test_every_image_is_changed_in_its_own_order_and_watched_for_its_own_class():
-    net, maps, classes = models.davidnet(width=8), gradcam.random_maps(4, 32, 32), [3, 1, 4, 1]
+    net, maps, classes = models.davidnet(width=8), gradcam.random_maps(4, 32, 32, 32), [3, 1, 4, 1]
 
     def score(images):
         return gradcam.probabilities(net, images)
@@ -138,17 +134,16 @@ def test_the_curve_runs_from_the_image_to_the_baseline():
         seen.append(frames)
         return np.full((len(frames), 2), 0.5)
 
-    maps = gradcam.random_maps(2, 6, 6)
+    maps = gradcam.random_maps(2, 6, 6, 6)
     for baseline in ("mean", "blur"):
         empty = scores._emptied(images, baseline)
         assert torch.equal(empty, torch.zeros_like(images)) == (baseline == "mean")
-        for measure, ends in ((gradcam.deletion, (images, empty)), (gradcam.insertion, (empty, images))):
-            seen.clear()
-            measure(score, images, [0, 1], maps, steps=3, baseline=baseline)
-            frames = torch.stack(seen)
-            assert torch.equal(frames[0], ends[0]) and torch.equal(frames[3], ends[1])
-            changed = (frames != ends[0]).any(2).sum((2, 3))
-            assert changed.tolist() == [[0, 0], [12, 12], [24, 24], [36, 36]]
+        seen.clear()
+        gradcam.deletion(score, images, [0, 1], maps, steps=3, baseline=baseline)
+        frames = torch.stack(seen)
+        assert torch.equal(frames[0], images) and torch.equal(frames[3], empty)
+        changed = (frames != images).any(2).sum((2, 3))
+        assert changed.tolist() == [[0, 0], [12, 12], [24, 24], [36, 36]]
 
 
 def test_the_blurred_baseline_is_a_gaussian():
@@ -160,9 +155,8 @@ def test_the_blurred_baseline_is_a_gaussian():
 
 
 def test_an_unknown_baseline_lists_the_baselines():
-    for measure in (gradcam.deletion, gradcam.insertion):
-        with pytest.raises(ValueError, match="unknown baseline 'black'; allowed: mean, blur"):
-            measure(corner, torch.ones(1, 3, 2, 2), [0], seeing(1, 2, 3, 4), baseline="black")
+    with pytest.raises(ValueError, match="unknown baseline 'black'; allowed: mean, blur"):
+        gradcam.deletion(corner, torch.ones(1, 3, 2, 2), [0], seeing(1, 2, 3, 4), baseline="black")
 
 
 def test_probabilities_are_a_net_s_softmax_in_batches_of_any_size_and_the_net_is_left_alone(monkeypatch):
@@ -183,12 +177,6 @@ def mask(*values, side=2):
     return np.array(values, dtype=bool).reshape(1, side, side)
 
 
-def test_pointing_by_hand():
-    assert gradcam.pointing_hits(seeing(1, 2, 3, 0), mask(0, 0, 1, 0)).tolist() == [1]
-    assert gradcam.pointing_hits(seeing(1, 2, 3, 0), mask(1, 1, 0, 1)).tolist() == [0]
-    assert gradcam.pointing_hits(seeing(3, 3, 3, 0), mask(1, 0, 0, 1)).tolist() == pytest.approx([1 / 3])
-
-
 def test_energy_by_hand():
     assert gradcam.energy_inside(seeing(1, 2, 3, 4), mask(0, 1, 0, 1)).tolist() == [0.6]
     assert gradcam.energy_inside(seeing(0, 0, 0, 5), mask(0, 1, 0, 1)).tolist() == [1]
@@ -199,16 +187,12 @@ def test_a_flat_map_scores_the_mask_s_area(seed):
     masks = np.random.default_rng(seed).random((5, 4, 6)) < 0.4
     for value in (0.0, 0.3):
         flat = torch.full((5, 4, 6), value)
-        for measure in (gradcam.pointing_hits, gradcam.energy_inside):
-            np.testing.assert_allclose(measure(flat, torch.from_numpy(masks)), masks.mean((1, 2)))
+        np.testing.assert_allclose(gradcam.energy_inside(flat, torch.from_numpy(masks)), masks.mean((1, 2)))
 
 
-def test_scores_on_shapes10_masks(tiny):
+def test_energy_on_shapes10_masks(tiny):
     masks = tiny.test.masks
-    for measure in (gradcam.pointing_hits, gradcam.energy_inside):
-        assert (measure(masks, masks) == 1).all() and (measure(~masks, masks) == 0).all()
-    middle = masks[:, 15:17, 15:17].mean((1, 2))  # the four pixels around the centre are equally near
-    assert np.array_equal(gradcam.pointing_hits(gradcam.centre_prior(*masks.shape), masks), middle)
+    assert (gradcam.energy_inside(masks, masks) == 1).all() and (gradcam.energy_inside(~masks, masks) == 0).all()
 
 
 @pytest.mark.parametrize(
@@ -219,10 +203,9 @@ def test_scores_on_shapes10_masks(tiny):
         (seeing(1, -2, 3, 4), mask(1, 0, 0, 0)),
     ],
 )
-def test_games_need_maps_and_masks_that_fit(maps, masks):
-    for measure in (gradcam.pointing_hits, gradcam.energy_inside):
-        with pytest.raises(ValueError, match="need maps ≥ 0 and bool masks"):
-            measure(maps, masks)
+def test_energy_needs_maps_and_masks_that_fit(maps, masks):
+    with pytest.raises(ValueError, match="need maps ≥ 0 and bool masks"):
+        gradcam.energy_inside(maps, masks)
 
 
 # ---- the cascade
@@ -292,35 +275,6 @@ def test_stages_that_cannot_be_randomised():
         list(gradcam.cascade(model, ["layer2"]))
 
 
-# ---- randomisation
-
-
-@pytest.mark.parametrize("layer", ["layer1", "layer2"])
-def test_randomisation_of_a_layer(layer):
-    model = net()
-    model.layer1.eval()
-    modes, before = [module.training for module in model.modules()], copy.deepcopy(model)
-    check = gradcam.randomisation(GradCAM(model, layer, "layercam"), IMAGES, predicted(model))
-    assert list(check) == ["nothing", *ORDER, "another image"]
-    for values in check.values():
-        assert values.shape == (4,) and abs(values).max() <= 1 + 1e-9
-    np.testing.assert_allclose(check["nothing"], 1)
-    assert check["prep"].mean() < 0.9 and check["another image"].mean() < 0.9
-    assert same(model, before) and [module.training for module in model.modules()] == modes
-    assert torch.is_grad_enabled() and not any(module._forward_hooks for module in model.modules())
-
-
-def test_a_net_whose_hook_kept_an_output_is_randomised_like_another():
-    model = net()
-    cam, labels = gradcam.GradCAM(model, "layer2"), [0] * len(IMAGES)
-    expected = gradcam.randomisation(cam, IMAGES, labels)
-    model.layer2.register_forward_hook(lambda module, given, output: setattr(module, "output", output))
-    model.eval()(IMAGES)
-    found = gradcam.randomisation(cam, IMAGES, labels)
-    for stage, correlations in expected.items():
-        np.testing.assert_array_equal(found[stage], correlations)
-
-
 @pytest.mark.parametrize("names", [["cat", "dog"], [None, 1], 3, [0.5, 1.0], [0]])
 def test_what_deletion_watches_are_classes(names):
     images = torch.zeros(2, 3, 4, 4)
@@ -328,33 +282,12 @@ def test_what_deletion_watches_are_classes(names):
         gradcam.deletion(lambda images: np.ones((2, 10)), images, names, np.ones((2, 4, 4)))
 
 
-def test_maps_are_compared_for_the_same_targets():
+def test_a_net_whose_hook_kept_an_output_can_forget():
     model = net()
-    cam, targets = GradCAM(model, "layer2"), predicted(model)
-    check = gradcam.randomisation(cam, IMAGES, targets.tolist(), stages=["head"])
-    ((_, forgetful),) = gradcam.cascade(model, ["head"])
-    first = cam(IMAGES, targets, upsample=False)["layer2"]
-    second = GradCAM(forgetful, "layer2")(IMAGES, targets, upsample=False)["layer2"]
-    np.testing.assert_allclose(check["head"], gradcam.spearman(first, second), atol=1e-6)
-    np.testing.assert_allclose(check["another image"], gradcam.spearman(first, torch.roll(first, 1, 0)), atol=1e-6)
-
-
-def test_a_method_that_ignores_the_net_survives(monkeypatch):
-    monkeypatch.setitem(gradcam.METHODS, "edges", lambda a, g: IMAGES.mean(1)[:, ::2, ::2])
-    check = gradcam.randomisation(GradCAM(net(), "layer1", "edges"), IMAGES, [0, 1, 2, 3])
-    chance = check.pop("another image")
-    for values in check.values():
-        np.testing.assert_allclose(values, 1)
-    assert abs(chance.mean()) < 0.2
-
-
-def test_flat_maps_are_left_out():
-    model = net()
-    with torch.no_grad():
-        model.head.weight[4] = 0
-    cam = GradCAM(model, "layer2", "layercam")
-    check = gradcam.randomisation(cam, IMAGES, [4, 5, 6, 4], stages=["head"])
-    assert {stage: len(values) for stage, values in check.items()} == {"nothing": 2, "head": 2, "another image": 2}
+    model.layer2.register_forward_hook(lambda module, given, output: setattr(module, "output", output))
+    model.eval()(IMAGES)
+    for (stage, found), (_, expected) in zip(gradcam.cascade(model), gradcam.cascade(net())):
+        assert same(found, expected), stage
 
 
 # ---- rank correlation

@@ -1,5 +1,6 @@
 """Published weights: written from a run, read with checks, chosen by the rule."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from fixture_runs import full_run
 
 from helpers import data
 from helpers.results import archive, weights
-from helpers.training import Setting, predict
+from helpers.training import Fitted, Setting, predict
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +92,22 @@ def test_weights_of_another_shape_are_refused(folder):
 
 def test_nets_that_are_not_published_are_none(tmp_path):
     assert weights.published("davidnet", tmp_path) is None
+
+
+def test_a_published_net_stands_in_for_its_own_run_alone(folder, tiny, monkeypatch):
+    shipped, fitted = weights.published("davidnet", folder), Fitted("a net", [], {"profile": "quick"})
+    monkeypatch.setattr(weights, "published", lambda net: shipped)
+    monkeypatch.setattr(weights.training, "fit", lambda *asked, **how: fitted)
+    tiny = dataclasses.replace(tiny, name="cifar10")  # as the published run's data are called
+    model, facts = weights.trained("davidnet-onecycle-plus", tiny, "quick", 0)
+    assert facts is shipped[1] and same_weights(model, shipped[0])
+    for other in (("davidnet-onecycle-plus", tiny, "smoke", 0), ("davidnet-onecycle-plus", tiny, "quick", 1)):
+        assert weights.trained(*other) == ("a net", fitted.record)
+    assert weights.trained("davidnet-onecycle", tiny, "quick", 0) == ("a net", fitted.record)
+
+
+def same_weights(first, second):
+    return all(map(torch.equal, first.state_dict().values(), second.state_dict().values()))
 
 
 def test_the_choice_looks_at_recipe_and_seed_and_not_at_the_accuracy():

@@ -1,14 +1,17 @@
 """Pictures of data: rows and grids of images, and maps over them, each pixel of an image as large as the others."""
 
+import io
 import itertools
 import math
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image, ImageOps
 
 from helpers.figures import style
 from helpers.gradcam.scores import Array, as_array
@@ -17,8 +20,7 @@ DPI = 100  # figures are laid out in pixels, so that an image is enlarged by a w
 PAGE, LETTER = int(DPI * style.WIDTH), 8  # pixels across a page, and across a letter of a label
 GAP = 2  # white pixels between the images of rows, in pixels of the images
 TEXT, LINE, MARGIN = 10, 17, 8  # points of a title; pixels that a line of it takes, and around it
-# Rises in lightness only, so colour-blind readers can follow it; black, its zero, darkens an image and does not tint it
-COLOURS = "inferno"
+DIM = np.array([0, 60, 130])  # mixed with grey where a map holds little: no photograph has this blue all over
 Texts = Sequence[str]
 
 
@@ -61,17 +63,42 @@ def plot_images(
     return ax.figure
 
 
-def overlay(images: np.ndarray, maps: Array, opacity: float = 0.55) -> np.ndarray:
-    """Lay maps (…, H, W) in [0, 1] over images (…, H, W, 3) uint8 in grey, so that every colour belongs to the map.
-
-    0 takes the first colour, 1 the last. At an opacity of 0 the image alone is seen, at 1 the map alone.
-    """
-    maps = as_array(maps).astype(np.float64)
+def overlay(images: np.ndarray, maps: Array) -> np.ndarray:
+    """Images (…, H, W, 3) uint8 as they are where their maps (…, H, W) reach 0.5 of 1, elsewhere dim and blue."""
+    maps = as_array(maps).astype(np.float64)[..., None]
     if not (maps.min() >= 0 and maps.max() <= 1):
         raise ValueError(f"maps must lie in [0, 1], not from {maps.min():.3g} to {maps.max():.3g}")
-    grey = np.rint(np.asarray(images) @ np.array([0.299, 0.587, 0.114]))[..., None]  # ITU-R BT.601
-    colours = 255 * mpl.colormaps[COLOURS](maps)[..., :3]
-    return np.rint((1 - opacity) * grey + opacity * colours).astype(np.uint8)
+    grey = (np.asarray(images) @ np.array([0.299, 0.587, 0.114]))[..., None]  # ITU-R BT.601
+    return np.where(maps >= 0.5, images, np.rint((grey + DIM) / 2)).astype(np.uint8)
+
+
+def own_picture(path: str) -> tuple[Image.Image | None, str]:
+    """A reader's picture and its name: upright RGB of 8 bits, white where it is transparent; None without a path.
+
+    In Colab, "upload" asks for a file.
+    """
+    source, name = Path(path).expanduser().absolute(), Path(path).name
+    if path == "upload":
+        if "google.colab" not in sys.modules:
+            raise ValueError("only Colab can ask for an upload; give own_image the path of a picture")
+        from google.colab import files as colab_files
+
+        name, content = next(iter(colab_files.upload().items()), ("", b""))
+        source = io.BytesIO(content)
+    if not name:
+        return None, ""
+    try:
+        picture = ImageOps.exif_transpose(Image.open(source))
+        if picture.mode == "F":
+            raise ValueError("its pixels are floating-point numbers")
+        if picture.mode.startswith("I"):  # 16 bits of grey: convert() would make everything above 255 white
+            picture = Image.fromarray((np.asarray(picture) // 256).clip(0, 255).astype(np.uint8))
+        picture = picture.convert("RGBA")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        ways = "Take a PNG or JPEG of at most 178 million pixels; a phone can save its HEIC pictures as JPEG."
+        raise ValueError(f"own_image, {name!r}, cannot be read as a picture ({error}). {ways}") from error
+    ground = Image.new("RGBA", picture.size, "white")  # whatever colour is hidden where it is transparent
+    return Image.alpha_composite(ground, picture).convert("RGB"), name
 
 
 def _draw(images: np.ndarray, corners: Sequence[tuple[int, int]], scale: int) -> Axes:

@@ -1,9 +1,8 @@
 """Whether to believe a map: scores, one number per image, to set beside those of chance or of the image's centre.
 
-- deletion and insertion (Petsiuk et al. 2018, RISE): does the net's confidence follow the pixels the map ranks first?
-- pointing game (Zhang et al. 2018, Top-down Neural Attention) and the energy inside the object (Wang et al. 2020,
-  Score-CAM): where the object's mask is known, does the map lie on it?
-- randomisation (Adebayo et al. 2018, "Sanity Checks for Saliency Maps"): does the map change when the net forgets?
+- deletion (Petsiuk et al. 2018, RISE): does the net's confidence fall with the pixels that the map ranks first?
+- energy inside the object (Wang et al. 2020, Score-CAM): where its place is known, does the map lie on it?
+- cascade (Adebayo et al. 2018, "Sanity Checks for Saliency Maps"): does the map change when the net forgets?
 
 Maps and masks are (N, H, W); tensors or arrays.
 """
@@ -18,7 +17,7 @@ from torchvision.transforms.functional import gaussian_blur
 
 from helpers import devices, files
 from helpers.devices import Compute
-from helpers.gradcam.maps import GradCAM, Targets, class_numbers, enlarge, logits_of
+from helpers.gradcam.maps import Targets, class_numbers, enlarge, logits_of
 from helpers.models import copied, evaluating
 
 Array = np.ndarray | torch.Tensor
@@ -37,13 +36,12 @@ def centre_prior(count: int, height: int, width: int) -> np.ndarray:
     return np.repeat((1 - distance / distance.max())[None], count, axis=0)
 
 
-def random_maps(count: int, height: int, width: int, cells: int | None = None, seed: int = 0) -> np.ndarray:
+def random_maps(count: int, height: int, width: int, cells: int, seed: int = 0) -> np.ndarray:
     """Maps of chance, (count, height, width) float64: uniform in [0, 1), another draw for each image.
 
-    `cells` is a side of the grid that is drawn and then enlarged, as a layer's maps are; default every pixel by itself.
+    `cells` is a side of the grid that is drawn and then enlarged, as a layer's maps are.
     """
-    shape = (height, width) if cells is None else (cells, cells)
-    drawn = torch.from_numpy(np.random.default_rng((seed, 1)).random((count, *shape)))
+    drawn = torch.from_numpy(np.random.default_rng((seed, 1)).random((count, cells, cells)))
     return enlarge(drawn, (height, width)).numpy()
 
 
@@ -56,17 +54,11 @@ def deletion(
     evenly from 0 to 1. A small area under this curve is good. What is gone has the colours of the `baseline`: "mean",
     the data set's mean colour, which is 0 after normalising, or "blur", the image out of focus.
     """
-    return _follow(score, images, _emptied(images, baseline), classes, ranks(maps), steps)
-
-
-def insertion(
-    score: Score, images: torch.Tensor, classes: Targets, maps: Array, steps: int = 16, baseline: str = "blur"
-) -> np.ndarray:
-    """Put pixels into the baseline, beginning with those the map ranks first; the rest is as in `deletion`.
-
-    A large area is good. The default baseline is blurred, as in the paper, so that the first pixels draw no edges.
-    """
-    return _follow(score, _emptied(images, baseline), images, classes, ranks(maps), steps)
+    order, empty = torch.from_numpy(ranks(maps))[:, None].to(images.device), _emptied(images, baseline)
+    counts = np.rint(np.linspace(0, order[0].numel(), steps + 1)).astype(int)
+    frames = (torch.where(order < count, empty, images) for count in counts)
+    each = np.arange(len(images)), as_array(class_numbers(classes, len(images)))
+    return np.stack([score(frame)[each] for frame in frames], axis=1)
 
 
 def ranks(maps: Array, seed: int = 0) -> np.ndarray:
@@ -85,43 +77,16 @@ def probabilities(model: nn.Module, images: torch.Tensor, compute: Compute | Non
     return torch.cat(found).double().numpy()
 
 
-def pointing_hits(maps: Array, masks: Array) -> np.ndarray:
-    """(N,) in [0, 1]: 1 where the map's largest value lies on the object; of several largest, the share that does.
-
-    Masks are bool, True on the object. Zhang et al. 2018, without their margin of 15 pixels, half of an image here.
-    """
-    maps, masks = _maps_and_masks(maps, masks)
-    largest = maps == maps.max((1, 2), keepdims=True)
-    return (largest & masks).sum((1, 2)) / largest.sum((1, 2))
-
-
 def energy_inside(maps: Array, masks: Array) -> np.ndarray:
-    """(N,) in [0, 1]: the share of a map's sum that lies on the object (Wang et al. 2020).
+    """(N,) in [0, 1]: the share of a map's sum that lies inside the bool masks (N, H, W) (Wang et al. 2020).
 
     A map of zeros counts as a flat one and scores its mask's share of the area, since it said nothing for 0 nor for 1.
     """
-    maps, masks = _maps_and_masks(maps, masks)
+    maps, masks = as_array(maps).astype(np.float64), as_array(masks)
+    if masks.shape != maps.shape or masks.dtype != bool or maps.min() < 0:
+        raise ValueError(f"need maps ≥ 0 and bool masks (N, H, W), not {maps.shape} and {masks.dtype} {masks.shape}")
     maps = np.where(maps.any((1, 2), keepdims=True), maps, 1.0)
     return (maps * masks).sum((1, 2)) / maps.sum((1, 2))
-
-
-def randomisation(
-    cam: GradCAM, images: torch.Tensor, targets: Targets, stages: Sequence[str] | None = None, seed: int = 0
-) -> dict[str, np.ndarray]:
-    """How much the maps of `cam`, at its one layer, are like those it draws for the same targets while the net forgets.
-
-    There are rank correlations (n,), −1 to 1 and 0 where the later map is flat: after "nothing" was randomised, after
-    each of the stages of `cascade`, and at last with the trained net's map of "another image", as maps are alike that
-    have nothing to do with each other. Images whose trained map is flat are left out.
-    """
-    (layer,) = cam.layers
-    trained = cam(images, targets, upsample=False)[layer]
-    later = {"nothing": trained}
-    for stage, model in cascade(cam.model, stages, seed):
-        later[stage] = GradCAM(model, layer, cam.method, cam.compute)(images, targets, upsample=False)[layer]
-    later["another image"] = trained.roll(1, 0)
-    speaks = trained.amax((1, 2)) > trained.amin((1, 2))
-    return {stage: spearman(trained[speaks], maps[speaks]) for stage, maps in later.items()}
 
 
 def cascade(model: nn.Module, stages: Sequence[str] | None = None, seed: int = 0) -> Iterator[tuple[str, nn.Module]]:
@@ -163,21 +128,3 @@ def _emptied(images: torch.Tensor, baseline: str) -> torch.Tensor:
     sigma = 4.0  # pixels; of 32, that leaves the colours of a region and no shape
     height, width = (2 * min(round(3 * sigma), side - 1) + 1 for side in images.shape[2:])
     return gaussian_blur(images, [width, height], sigma)
-
-
-def _follow(
-    score: Score, start: torch.Tensor, end: torch.Tensor, classes: Targets, order: np.ndarray, steps: int
-) -> np.ndarray:
-    """(N, steps + 1) probabilities on the way from one set of images to another, pixels coming in their order."""
-    order = torch.from_numpy(order)[:, None].to(start.device)
-    counts = np.rint(np.linspace(0, order[0].numel(), steps + 1)).astype(int)
-    frames = (torch.where(order < count, end, start) for count in counts)
-    each = np.arange(len(start)), as_array(class_numbers(classes, len(start)))
-    return np.stack([score(images)[each] for images in frames], axis=1)
-
-
-def _maps_and_masks(maps: Array, masks: Array) -> tuple[np.ndarray, np.ndarray]:
-    maps, masks = as_array(maps).astype(np.float64), as_array(masks)
-    if masks.shape != maps.shape or masks.dtype != bool or maps.min() < 0:
-        raise ValueError(f"need maps ≥ 0 and bool masks (N, H, W), not {maps.shape} and {masks.dtype} {masks.shape}")
-    return maps, masks

@@ -12,6 +12,8 @@ from safetensors.torch import load, save
 from torch import nn
 
 from helpers import files, models, training
+from helpers.data import Dataset
+from helpers.recipes import Recipe
 
 FOLDER = files.REPO_ROOT / "images" / "weights"
 Facts = dict[str, Any]  # of a net: net, width, num_classes; of its run: recipe, seed, test_accuracy, …; file, checksum
@@ -41,6 +43,22 @@ def published(net: str, folder: Path = FOLDER) -> tuple[nn.Module, Facts] | None
         model = models.build(net, facts["num_classes"], facts["width"])
     model.load_state_dict(load(checked(folder / facts["file"], facts)))  # which widens 16 bits to 32
     return model.eval(), facts
+
+
+def trained(recipe: Recipe | str, dataset: Dataset | str, profile: str, seed: int) -> tuple[nn.Module, Facts]:
+    """A recipe's net, in eval mode on the device, and its facts: published, or else from the run store or trained now.
+
+    Under `smoke`, and where one's own full run has ended, one's own comes first.
+    """
+    setting = training.Setting.of(recipe, dataset, profile, seed)
+    name, place = setting.recipe.name, setting.dataset.name
+    ended = training.run_directory(place, setting.profile, name, seed).record() is not None
+    own = setting.profile == "smoke" or (setting.profile == "full" and ended)
+    found = None if own else published(setting.recipe.net)
+    if found and [found[1][key] for key in ("recipe", "dataset", "seed")] == [name, place, seed]:
+        return setting.compute.place(found[0]), found[1]
+    fitted = training.fit(recipe, dataset, profile=profile, seed=seed, hidden=ended)
+    return fitted.model, fitted.record
 
 
 def checked(path: Path, facts: Facts) -> bytes:
