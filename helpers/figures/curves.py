@@ -18,7 +18,7 @@ from helpers.training.schedules import PlateauState
 
 SPLITS = {  # by their columns in a history: name in a legend and colour
     "train": ("training images, while they are learnt", style.TRAIN),
-    "val": ("validation images", (style.VALIDATION, 0.5)),  # a pale band: the test line may lie on it
+    "val": ("validation images", (style.VALIDATION, 0.3)),  # a pale band: the test line may lie on it
     "test": ("test images, raw weights", style.TEST),
     "ema_test": ("test images, averaged weights", style.AVERAGED),
 }
