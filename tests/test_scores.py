@@ -219,11 +219,6 @@ def net(width=8):
     return model
 
 
-def predicted(model):
-    with torch.no_grad():
-        return copy.deepcopy(model).eval()(IMAGES).argmax(1)
-
-
 def changed(first, second):
     """Names of the children whose weights differ."""
     return [name for name, child in first.named_children() if not same(child, second.get_submodule(name))]
