@@ -29,6 +29,7 @@ extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx_copybutton"]
 nb_execution_mode = "off"
 nb_ipywidgets_js = {}  # no output is a live widget (a test sees to that); the scripts would come from another host
 nb_merge_streams = True
+nb_code_prompt_show, nb_code_prompt_hide = "Show the set-up", "Hide the set-up"  # no other cell is folded
 myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 3
 suppress_warnings = ["mystnb.unknown_mime_type", "myst.header"]  # a notebook may skip a level
@@ -48,7 +49,7 @@ html_static_path = ["_static"]
 html_css_files = ["book.css"]
 html_js_files = [("enlarge.js", {"defer": "defer"})]
 html_extra_path = [str(path) for path in [ROOT / "runs/site"] if path.exists()]  # pages that other commands made
-html_copy_source = html_show_sourcelink = False
+html_copy_source = html_show_sourcelink = html_use_index = html_domain_indices = False
 html_theme_options = {
     "show_toc_level": 2,
     "use_download_button": False,
@@ -91,9 +92,11 @@ def as_text(app, what, name, thing, options, lines):
     lines[:] = [re.sub(r"(`[^`]*`)|\*", lambda found: found[1] or r"\*", line) for line in lines]
 
 
-def front(app, exception):
-    """The site's address itself leads to the first page."""
+def finish(app, exception):
+    """The site's address itself leads to the first page; maps of the theme's sources, a quarter of the site, go."""
     if not exception and app.builder.name == "html":
+        for path in (app.outdir / "_static").rglob("*.map"):
+            path.unlink()
         page = '<!doctype html><html lang="en"><title>{0}</title><meta http-equiv="refresh" content="0; url={1}">'
         page += '<a href="{1}">{0}</a></html>\n'
         (app.outdir / "index.html").write_text(page.format(project, f"{root_doc}.html"), encoding="utf-8")
@@ -103,4 +106,4 @@ def setup(app):
     """Connect the above to Sphinx."""
     app.connect("source-read", local_badges)
     app.connect("autodoc-process-docstring", as_text)
-    app.connect("build-finished", front)
+    app.connect("build-finished", finish)
