@@ -80,7 +80,7 @@ setup: $(READY)
 
 colab: REPO ?= $(shell git remote get-url origin 2>/dev/null | sed -nE 's#\.git$$##; s#^.*github\.com[:/]##p')
 colab: $(READY)
-	$(BIN)/python -m helpers.colab --stamp "$(REPO)"
+	$(BIN)/python docs/stamp.py "$(REPO)"
 	@touch $(wildcard $(READY) $(READY)-for-tests $(READY)-for-book)
 
 # A set-up that is current is skipped: the stamps are newer than what they were made from. A set-up of other versions

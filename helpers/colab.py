@@ -1,12 +1,12 @@
-"""Google Colab: what the notebooks' first cell calls there, and the repository's name in every badge.
+"""Google Colab: what the notebooks' first cell calls there, and the badges that lead there.
 
 Standard library only: in Colab this is imported before anything is installed.
 """
 
-import argparse
 import importlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -18,7 +18,6 @@ from helpers.files import REPO_ROOT
 PRESENT = ("torch", "torchvision", "numpy")  # never touched: Colab's fit its driver, and another numpy needs a restart
 REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)(?P<version>[^#]*)#\s*(?P<users>.*)")
 BADGE = re.compile(r"(?:<!-- )?(\[!\[[^]]*\]\(\S*?\)\]\(https://(?:www\.)?(?:colab|kaggle)\.[^)\s]*\))(?: -->)?")
-REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}")
 
 
 def setup(use_drive: bool = False, root: Path = REPO_ROOT) -> None:
@@ -34,6 +33,9 @@ def setup(use_drive: bool = False, root: Path = REPO_ROOT) -> None:
 
         drive.mount("/content/drive")
         os.environ["RUNS_ROOT"] = f"/content/drive/MyDrive/{root.name}/runs"
+    full = 'A GPU: notebooks train in full, as long as their first cells say; profile = "quick" takes minutes.'
+    quick = "No GPU: notebooks take the quick profile, minutes each. Runtime, Change runtime type, offers a T4."
+    print(full if shutil.which("nvidia-smi") else quick)
 
 
 def missing_requirements(text: str) -> list[str]:
@@ -68,44 +70,3 @@ def repository(root: Path = REPO_ROOT) -> str:
 def badges(text: str, repo: str) -> str:
     """A text whose badges are comments while the repository's owner is the placeholder: they would lead nowhere."""
     return BADGE.sub(r"<!-- \1 -->" if repo.startswith("OWNER/") else r"\1", text)
-
-
-def stamp(repo: str, root: Path = REPO_ROOT) -> list[Path]:
-    """Write a repository's owner/name into every badge, bootstrap cell, README, docs, pyproject.toml and CITATION.cff.
-
-    Badges and bootstrap cells are found whatever name they carry, other links by the current one; returns what changed.
-    """
-    if not REPOSITORY.fullmatch(repo) or repo.endswith(".git"):
-        raise ValueError(f"{repo!r} is not of the form owner/name, as in github.com/owner/name")
-    current = re.escape(repository(root))
-    name = r"[\w.-]+/[\w.-]+"
-    places = re.compile(
-        rf"(?P<before>colab\.research\.google\.com/github/)(?:{name})(?=/blob/)"
-        rf'|(?P<quoted>\bREPO = \\?")(?:{name})(?=\\?")'
-        rf"|(?P<link>github(?:usercontent)?\.com/)(?:{current})(?=\.git\b|\.?(?![\w.-]))"
-    )
-    paths = [root / name for name in ("README.md", "pyproject.toml", "CITATION.cff")]
-    paths += sorted((root / "notebooks").glob("*.ipynb")) + sorted((root / "docs").glob("*.md"))
-    changed = []
-    for path in filter(Path.is_file, paths):
-        text = path.read_bytes().decode()  # not read_text: line ends stay as they are
-        stamped = badges(places.sub(lambda found: found[found.lastgroup] + repo, text), repo)
-        if stamped != text:
-            path.write_bytes(stamped.encode())
-            changed.append(path)
-    return changed
-
-
-def main(arguments: list[str] | None = None, root: Path = REPO_ROOT) -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m helpers.colab", description="Point every badge at a fork.")
-    parser.add_argument("--stamp", metavar="OWNER/NAME", required=True, help="the repository on GitHub")
-    try:
-        changed = stamp(parser.parse_args(arguments).stamp, root)
-    except ValueError as error:
-        parser.error(str(error))
-    print(*[path.relative_to(root) for path in changed] or ["nothing to change"], sep="\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -184,9 +184,7 @@ def copied(whole: Any) -> Any:
 def count_flops(net: str, width: int = 64, backward: bool = False, side: int = 32) -> int:
     """Floating-point operations of a net of `NETS` on one square image: of the forward pass, or with the backward pass.
 
-    Of convolutions and linear layers alone; a multiplication and its addition are two. Nothing is computed: torch's
-    counter reads the shapes of tensors without memory. The backward pass costs about twice the forward one, a product
-    for a layer's weights and one for its input; but the first layer's input is the image, which needs no gradient.
+    Of convolutions and linear layers alone; a multiplication and its addition are two. Nothing is computed.
     """
     with torch.device("meta"), torch.random.fork_rng(devices=[]):
         model = build(net, width=width)

@@ -114,34 +114,23 @@ _OURS = {"nesterov": True, "weight_decay": 5e-4}
 _PLUS = {"logit_scale": 1 / 8, "label_smoothing": 0.2, "ema_epochs": 5}
 _SMOOTHED = {"label_smoothing": 0.1, "ema_epochs": 2}
 _ON_TEST = {"schedule": "plateau", "watches": "test"}
-# Its notebook: pad to 36 with zeros, crop, flip; the plateau watches the test loss
 _RUN_B = _RESNET18 | _ON_TEST | {"transforms": (PadCrop(2, "constant"), Flip()), "patience": 5, "factor": 0.5}
-# What decided their training is reproduced, faults of schedule and augmentation included; faults of the net (a dead
-# convolution, a skip added twice) and of the measurement are not, and stand beside the claim
-_PUBLISHED = {
-    # Its page, and its code for what that leaves open: the transforms, black holes before normalising, and a plateau
-    # that is told the loss of the last training batch (80 images) and of nothing else
+_PUBLISHED = {  # docs/results.md says where each of these is from, and what was open
     "a": _RESNET18
     | {"transforms": (GridDistortion(0.3), Rotate(10), Flip(p=0.25), Cutout(12, p=0.5, fill="black"))}
     | {"schedule": "plateau", "watches": "last batch", "max_lr": 1.23e-2, "claim": 91.65},
     "b1": _RUN_B | {"max_lr": 1e-2, "claim": 91.86},
     "b2": _RUN_B | {"max_lr": 9.33e-3, "claim": 92.13},
-    # Its log: a plateau with mode="max" on a loss cut after these epochs, whatever the loss did; the L1 term acted
-    # (training loss .7 to .9 at 93 % accuracy); its code: black holes before normalising
     "c": _RESNET18
     | {"transforms": (Rotate(10), Flip(), VerticalFlip(), Cutout(8, holes=8, p=0.5, fill="black"))}
     | {"schedule": "step", "factor": 0.9, "cuts": (4, 7, 10, 13, 16, 19, 22, *range(26, 51, 3))}
     | {"max_lr": 9e-3, "nesterov": True, "weight_decay": 1e-4, "l1": 1e-5, "statistics": "half", "claim": 88.91},
-    # Its page states no rates, but its figures do: the peak of .0077, where the accuracy of its range test is highest,
-    # and an eighth of it at the end, along a cosine. Its code of that day: holes in every other image, and this
-    # deviation. Momentum .9 without Nesterov and no weight decay are assumed
     "d": _DAVIDNET
     | {"transforms": (PadCrop(4, "constant"), Flip(), Cutout(8, p=0.5)), "statistics": "per-image"}
     | {"ease": "cosine", "max_lr": 7.7e-3, "min_lr": 7.7e-3 / 8, "claim": 89.2},
-    "e-step": _RESNET18  # its notebook
+    "e-step": _RESNET18
     | {"transforms": (Flip(),), "statistics": "half", "schedule": "step", "factor": 1 / 3, "cuts": (10, 20)}
     | {"epochs": 24, "max_lr": 5e-4, "weight_decay": 0.2, "claim": 87.51},
-    # Its page for epochs, rate and decay; its code for the batch and the holes, cut after normalising
     "e-plateau": _RESNET18
     | _ON_TEST
     | {"transforms": (Flip(), Cutout(4, p=0.3)), "statistics": "half", "epochs": 25, "batch_size": 512}

@@ -7,12 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import torch
 
-from helpers import devices, recipes
+from helpers import data, devices, recipes, training
 from helpers.files import in_words, runs_root
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,12 +58,14 @@ def run(name: str, limit: float, *command: str) -> str:
 
 def paces() -> None:
     """Two epochs on a tenth of the images of each recipe: how long all of its epochs would take here."""
-    from helpers.results import campaign
-
+    few = data.load("auto").subset(5_000, 1_000)
     for name in TIMED:
-        seconds, memory = campaign.trial(name)
-        whole = in_words(recipes.RECIPES[name].epochs * seconds)
-        print(f"{name}: a full run takes about {whole} here, and {memory / 1e9:.1f} GB", flush=True)
+        short = recipes.get(name, {"epochs": 2, "small_epochs": 0})
+        with tempfile.TemporaryDirectory() as folder:
+            history = training.fit(short, few, profile="full", root=Path(folder), hidden=True).history
+        work = sum(recipes.epoch_flops(recipes.RECIPES[name])) / recipes.epoch_flops(short, 5_000)[-1]  # in such epochs
+        whole, memory = in_words(work * history[-1]["seconds"]), torch.cuda.max_memory_reserved() / 1e9
+        print(f"{name}: a full run takes about {whole} here; at most {memory:.1f} GB so far", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """The campaign: what it trains in which order, what it leaves when it is stopped, and what it publishes."""
 
-import dataclasses
 import json
 import shutil
 import subprocess
@@ -60,7 +59,7 @@ def trains(monkeypatch, trained, images, own_runs):
     """No grids, two recipes with one seed each; trainings that take no time. Returns what was trained."""
     started = Trains()
 
-    def command(mode, name, *arguments):
+    def command(name, *arguments):
         seed, recipe = int(arguments[-1]), recipes.get(name)
         started.append(name)
         copied = {"name": name, "overridden": recipe.overridden, "holdout": 50 if recipe.holdout else 0}
@@ -80,13 +79,8 @@ def trains(monkeypatch, trained, images, own_runs):
 def gpu(monkeypatch):
     """As if there were one on which two runs are trained at a time; call it to set the seconds of an epoch, by name."""
     monkeypatch.setattr(campaign.devices, "compute", lambda: SimpleNamespace(device="cuda"))
-    monkeypatch.setattr(campaign, "side_by_side", lambda paces: 2)
-
-    def paces(**seconds):
-        known = {name: (pace, 0) for name, pace in seconds.items()}
-        monkeypatch.setattr(campaign, "trials", lambda wanted: known)
-
-    return paces
+    monkeypatch.setattr(campaign, "side_by_side", lambda: 2)
+    return lambda **seconds: monkeypatch.setattr(campaign, "pace", lambda run: seconds.get(run[0], 0.0))
 
 
 def train(images, seconds=60):
@@ -126,12 +120,6 @@ def test_a_run_that_was_begun_comes_first_on_a_cpu_and_its_curve_is_published(tr
     assert trains[0] == D
 
 
-def test_the_published_log_stands_beside_an_unfinished_run(tmp_path):
-    history = 18 * [{"test_accuracy": 0.8}]
-    table = results_table(archive.runs(tmp_path, NONE), {("published-b1", 0): history})
-    assert "| 18 of 50 epochs: 80.00 % (theirs then: 86.62 %) |" in table
-
-
 def test_a_run_that_fails_is_named_and_the_next_one_trained(trains, images, capfd):
     trains.script = {PLUS: "import sys; sys.exit(1)"}
     train(images)
@@ -148,11 +136,21 @@ def test_when_time_is_up_the_training_is_ended(trains, images, monkeypatch):
 
 
 def test_a_gpu_starts_only_what_can_end_and_the_slower_net_first(trains, images, gpu, monkeypatch):
-    monkeypatch.setattr(campaign, "ORDER", tuple((name, 0) for name in (PLUS, D, "published-c", "published-e-step")))
-    gpu(**{PLUS: 0.1, "published-c": 100, "published-e-step": 0.1})  # the trial of published-d has failed
+    monkeypatch.setattr(campaign, "ORDER", tuple((name, 0) for name in (PLUS, "published-c", "published-e-step")))
+    gpu(**{PLUS: 0.1, "published-c": 100})  # nothing is known of the last
     train(images)
-    assert trains == ["published-e-step", PLUS]
-    assert [states()[name] for name in ("published-c", D)] == ["waiting", "waiting"]
+    assert trains == ["published-e-step", PLUS] and states()["published-c"] == "waiting"
+
+
+def test_the_pace_of_a_run_is_that_of_its_recipe_s_others(tiny, own_runs):
+    assert campaign.pace((PLUS, 1)) == 0
+    full_run(tiny, own_runs, PLUS)
+    history = next(own_runs.rglob("history.csv"))
+    rows = [line.split(",") for line in history.read_text().splitlines()]
+    seconds = [float(row[rows[0].index("seconds")]) for row in rows[1:]]
+    expected = pytest.approx(sum(seconds) / len(seconds))  # of two epochs, the median is the mean
+    assert campaign.pace((PLUS, 1)) == campaign.pace((f"{PLUS}+max_lr=0.2", 0)) == expected
+    assert campaign.pace((ONE, 0)) == 0
 
 
 def test_a_diverged_cell_is_entered_and_later_stages_follow(trains, images, monkeypatch):
@@ -208,37 +206,14 @@ def test_the_whole_list_is_known_and_no_row_is_of_another_recipe():
             assert told == base[field], (run["recipe"], field)
 
 
-def test_a_trial_trains_goes_on_from_its_checkpoint_and_times(tiny, monkeypatch):
-    few = dataclasses.replace(tiny, name="cifar10")
-    whole = SimpleNamespace(train=range(1500), test=range(600), subset=lambda *sizes: few)
-    monkeypatch.setattr("helpers.data.load", lambda name: whole)
-    seconds, memory = campaign.trial("davidnet-onecycle+width=8+batch_size=32")
-    assert seconds > 0 and memory == 0
-
-
-def test_runs_of_one_recipe_need_one_trial(monkeypatch):
-    asked = []
-    says = [sys.executable, "-c", "print('downloading'); print('[1.5, 7]')"]
-    monkeypatch.setattr(campaign, "command", lambda mode, name: asked.append(name) or says)
-    assert campaign.trials([(ONE, 0), (f"{ONE}+max_lr=0.2", 1), (PLUS, 2)]) == dict.fromkeys((ONE, PLUS), (1.5, 7))
-    assert sorted(asked) == [ONE, PLUS]
-
-
-def test_trials_run_in_processes_of_their_own_and_what_fails_is_named(monkeypatch, capsys):
-    monkeypatch.setenv("CIFAR10_ROOT", "/nowhere")
-    assert campaign.trials([(PLUS, 0)]) == {}
-    told = capsys.readouterr().out
-    assert told.startswith(f"{PLUS}: left out, its trial failed: ") and "nowhere" in told
-
-
-ABSENT = ("matplotlib", "seaborn", "papermill", "nbformat", "torch_lr_finder", "psutil")
+ABSENT = ("matplotlib", "seaborn", "ipywidgets", "papermill", "nbformat", "torch_lr_finder", "psutil")
 CHILD = f"""
 import os, sys, time
 sys.modules |= dict.fromkeys({ABSENT!r})
 from helpers.results import campaign
 campaign.main([])
-campaign.trial = lambda name: print(os.getpid(), flush=True) or time.sleep(600)
-campaign.as_child("--trial", sys.argv[1], "any")
+campaign.command_line.main = lambda arguments: print(os.getpid(), flush=True) or time.sleep(600)
+campaign.as_child(sys.argv[1], "any")
 """
 
 

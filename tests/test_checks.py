@@ -78,8 +78,8 @@ def test_badges_take_owner_and_name_from_git(tmp_path, address, stamped):
     subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
     if address:
         subprocess.run(["git", "remote", "add", "origin", address], cwd=tmp_path, check=True)
-    assert f'--stamp "{stamped}"' in planned(tmp_path, "colab")
-    assert '--stamp "eve/own"' in planned(tmp_path, "colab", "REPO=eve/own")
+    assert f'docs/stamp.py "{stamped}"' in planned(tmp_path, "colab")
+    assert 'docs/stamp.py "eve/own"' in planned(tmp_path, "colab", "REPO=eve/own")
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)

@@ -10,13 +10,16 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import script
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers import colab
-from helpers.colab import badges, missing_requirements, repository, setup, stamp
+from helpers.colab import badges, missing_requirements, repository, setup
 
 REPO = Path(__file__).resolve().parent.parent
+stamping = script.load("docs/stamp.py")
+stamp = stamping.stamp
 BOOTSTRAP = """\
 # @title Set-up
 # In Google Colab this fetches the repository and installs what is missing; anywhere else it does nothing.
@@ -97,13 +100,13 @@ def test_stamping_back_restores_every_byte(owner, name, tmp_path_factory):
 def test_stamp_refuses_what_is_no_repository(tree, repo, capsys):
     before = (tree / "README.md").read_text()
     with pytest.raises(SystemExit, match="2"):
-        colab.main(["--stamp", repo], tree)
+        stamping.main([repo], tree)
     assert "is not of the form owner/name" in capsys.readouterr().err
     assert (tree / "README.md").read_text() == before
 
 
 def test_command_line_lists_what_changed(tree, capsys):
-    colab.main(["--stamp", "bob/fork"], tree)
+    stamping.main(["bob/fork"], tree)
     assert capsys.readouterr().out.splitlines() == ["README.md", "pyproject.toml", "notebooks/01_a.ipynb"]
 
 

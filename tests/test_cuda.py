@@ -7,8 +7,7 @@ import pytest
 import torch
 from test_fit import stop_at, untimed
 
-from helpers import data, devices, gradcam, models, rates, recipes, training
-from helpers.results import campaign
+from helpers import devices, gradcam, models, rates, recipes, training
 from helpers.training import Setting, State, fit, run_of
 
 DEVICE = os.environ.get("CHECK_DEVICE", "cuda")
@@ -105,10 +104,3 @@ def test_maps_are_the_cpu_s_but_for_rounding():
 def test_a_range_test_ends_and_leaves_the_net_alone(tiny):
     curve = rates.of_recipe(narrow("davidnet-onecycle"), tiny, profile="full", sweep=rates.Sweep(1e-4, 1, 20))
     assert len(curve.lr) >= 5 and curve.loss[0] > 0
-
-
-@pytest.mark.skipif(DEVICE != "cuda", reason="a trial trains a net of full size")
-def test_the_campaign_s_trial_tells_a_pace(monkeypatch):
-    monkeypatch.setattr(campaign.data, "load", lambda name: data.load("shapes10", 5_000, 1_000))
-    seconds, memory = campaign.trial("sprint")
-    assert 0 < seconds < 60 and 0 < memory < T4_BYTES

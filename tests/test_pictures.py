@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from matplotlib.colors import to_hex
 from matplotlib.text import Text
 from PIL import Image
 
@@ -95,10 +94,9 @@ def test_floats_are_levels():
 
 def test_images_stand_in_rows_each_under_its_title():
     images, titles = grey(0, 100, 200), ["cat", "said dog\nis frog", ""]
-    figure = pictures.plot_images(images, titles, columns=2, title_colors=[style.RED, style.BLUE, style.BLACK])
+    figure = pictures.plot_images(images, titles, columns=2)
     (ax,) = figure.axes
     assert [text.get_text() for text in ax.texts] == titles
-    assert [to_hex(text.get_color()) for text in ax.texts[:2]] == [style.RED.lower(), style.BLUE.lower()]
     corners = [np.add(text.xy, 0.5).astype(int) for text in ax.texts]
     assert corners[0].tolist() == [0, 0] and corners[1][1] == corners[2][0] == 0
     for (left, top), image in zip(corners, images):
@@ -152,11 +150,9 @@ def test_images_must_be_pixels(images):
         pictures.plot_images(images)
 
 
-def test_images_want_a_title_and_a_color_each():
+def test_images_want_a_title_each():
     with pytest.raises(ValueError):
         pictures.plot_images(grey(1, 2), ["one"])
-    with pytest.raises(ValueError):
-        pictures.plot_images(grey(1, 2), title_colors=["red"] * 3)
 
 
 # ---- plot_rows

@@ -78,7 +78,7 @@ def test_confusion_colours_errors_and_counts_all(ax):
     assert cells[0, 1] == 0.2 and cells[1, 0] == 0.1 and cells[0, 2] == 0
     assert sorted(filter(None, texts(ax.texts))) == sorted(["8", "9", "10", "2", "1"])
     assert texts(ax.get_yticklabels()) == list(CLASSES)
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("what the net said", "what it was")
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("predicted", "true")
     assert ABOUT in ax.get_title("left")
 
 

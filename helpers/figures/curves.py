@@ -68,8 +68,7 @@ def plot_plateau(states: Sequence[PlateauState], split: str, about: str, ax: Axe
     """The watched loss after every epoch, the best so far, the bad epochs with their count, and the cuts.
 
     `states` are those of `schedules.plateau_states`; `split`, "validation" or "test", is whose loss they watch. A cut
-    after the last epoch is left out: no epoch runs at the lower rate. A loss that falls to a third stands on a
-    logarithmic axis, so that late in a long run what is a little better and what is not do not look alike.
+    after the last epoch is left out. A loss that falls to a third stands on a logarithmic axis.
     """
     ax = ax or plt.subplots()[1]
     seen = pd.DataFrame(states, index=range(1, len(states) + 1))  # by epoch

@@ -44,21 +44,18 @@ def plot_rows(
     return ax
 
 
-def plot_images(
-    images: np.ndarray, titles: Texts = (), columns: int = 10, title_colors: Texts = (), heading: str = ""
-) -> Figure:
+def plot_images(images: np.ndarray, titles: Texts = (), columns: int = 10, heading: str = "") -> Figure:
     """Draw images (N, H, W, 3), uint8 or float in [0, 1], in a grid as wide as other figures, each under its title."""
     count, height, width = np.shape(images)[:3]
-    titles, colors = titles or [""] * count, title_colors or [style.BLACK] * count
+    titles = titles or [""] * count
     above = MARGIN + LINE * max(title.count("\n") + 1 for title in titles)
     pitch = PAGE // min(columns, count)
     scale = max(1, (pitch - MARGIN) // width)
     across, down = pitch // scale, height + math.ceil(above / scale)  # from image to image, in pixels of the images
     corners = [(place // columns * down, place % columns * across) for place in range(count)]
     ax = _draw(images, corners, scale)
-    for (top, left), title, color in zip(corners, titles, colors, strict=True):
-        spot = {"xytext": (0, 4), "textcoords": "offset points"}
-        ax.annotate(title, (left - 0.5, top - 0.5), **spot, fontsize=TEXT, color=color)
+    for (top, left), title in zip(corners, titles, strict=True):
+        ax.annotate(title, (left - 0.5, top - 0.5), (0, 4), textcoords="offset points", fontsize=TEXT)
     ax.set_title(heading, pad=0.8 * above)  # in points, of 1.4 pixels
     return ax.figure
 

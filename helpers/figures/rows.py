@@ -80,5 +80,5 @@ def plot_confusion(matrix: np.ndarray, classes: Sequence[str], about: str, ax: A
     ax.tick_params(length=0)
     plt.setp(ax.get_xticklabels(), rotation=45, ha="right", rotation_mode="anchor")
     plt.setp(ax.get_yticklabels(), rotation=0)
-    ax.set(xlabel="what the net said", ylabel="what it was", title=f"Confusions · {about}")
+    ax.set(xlabel="predicted", ylabel="true", title=f"Confusions · {about}")
     return ax

@@ -80,15 +80,11 @@ class GradCAM(contextlib.AbstractContextManager):
         return None
 
     def __call__(self, images: torch.Tensor, targets: Targets | None = None, upsample: bool = True) -> Maps:
-        """The map of every image at every layer: (N, H, W) float32 in [0, 1].
+        """The map of every image (N, 3, H, W), normalised as in training, at every layer: (N, H, W) float32 in [0, 1].
 
-        A map is the positive part of the raw map over its maximum, or all zeros where nothing is positive. The layer's
-        maximum is 1; between cells, enlarging may miss it.
-
-        Args:
-            images: (N, 3, H, W) float, normalised as in training.
-            targets: N classes, 0 to K − 1, one for each image; default what the net predicts.
-            upsample: enlarge the maps to (H, W), bilinearly; else they keep their layer's cells, (N, h, w).
+        `targets` are N classes, by default what the net predicts. A map is the positive part of the raw map over its
+        maximum, or all zeros where nothing is positive, enlarged bilinearly, or (N, h, w) without `upsample`. The
+        layer's maximum is 1; between cells, enlarging may miss it.
         """
         maps = {name: positive_share(raw) for name, raw in self.raw(images, targets).items()}
         return {name: enlarge(cells, images.shape[2:]) for name, cells in maps.items()} if upsample else maps

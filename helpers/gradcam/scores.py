@@ -1,9 +1,5 @@
 """Whether to believe a map: scores, one number per image, to set beside those of chance or of the image's centre.
 
-- deletion (Petsiuk et al. 2018, RISE): does the net's confidence fall with the pixels that the map ranks first?
-- energy inside the object (Wang et al. 2020, Score-CAM): where its place is known, does the map lie on it?
-- cascade (Adebayo et al. 2018, "Sanity Checks for Saliency Maps"): does the map change when the net forgets?
-
 Maps and masks are (N, H, W); tensors or arrays.
 """
 
@@ -50,9 +46,9 @@ def deletion(
 ) -> np.ndarray:
     """Take pixels from normalised images (N, 3, H, W), first those the maps rank first; watch the classes' probability.
 
-    The result is (N, steps + 1) float64: each image's probability while the share of its pixels that is gone grows
-    evenly from 0 to 1. A small area under this curve is good. What is gone has the colours of the `baseline`: "mean",
-    the data set's mean colour, which is 0 after normalising, or "blur", the image out of focus.
+    After Petsiuk et al. 2018 (RISE). The result is (N, steps + 1) float64: each image's probability while the share of
+    its pixels that is gone grows evenly from 0 to 1. A small area under this curve is good. What is gone has the
+    colours of the `baseline`: "mean", the data set's mean colour, or "blur", the image out of focus.
     """
     order, empty = torch.from_numpy(ranks(maps))[:, None].to(images.device), _emptied(images, baseline)
     counts = np.rint(np.linspace(0, order[0].numel(), steps + 1)).astype(int)
@@ -78,7 +74,7 @@ def probabilities(model: nn.Module, images: torch.Tensor, compute: Compute | Non
 
 
 def energy_inside(maps: Array, masks: Array) -> np.ndarray:
-    """(N,) in [0, 1]: the share of a map's sum that lies inside the bool masks (N, H, W) (Wang et al. 2020).
+    """(N,) in [0, 1]: the share of a map's sum inside the bool masks (N, H, W) (Wang et al. 2020, Score-CAM).
 
     A map of zeros counts as a flat one and scores its mask's share of the area, since it said nothing for 0 nor for 1.
     """
@@ -92,7 +88,8 @@ def energy_inside(maps: Array, masks: Array) -> np.ndarray:
 def cascade(model: nn.Module, stages: Sequence[str] | None = None, seed: int = 0) -> Iterator[tuple[str, nn.Module]]:
     """Yield (stage, net) after each stage of a copy got the weights of a new net; those before it keep theirs.
 
-    There is one copy for all stages. They are names of modules, by default all children with weights, the last first.
+    After Adebayo et al. 2018 ("Sanity Checks for Saliency Maps"). There is one copy for all stages, which are names of
+    modules, by default all children with weights, the last first.
     """
     model = copied(model)
     weighted = [name for name, child in model.named_children() if next(child.parameters(), None) is not None]
@@ -109,10 +106,8 @@ def spearman(first: Array, second: Array) -> np.ndarray:
 
     Where one of the two maps is flat it ranks nothing, and the correlation is given as 0.
     """
-    a, b = (stats.rankdata(as_array(maps).reshape(len(maps), -1), axis=1) for maps in (first, second))
-    a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
-    size = np.sqrt((a * a).sum(1) * (b * b).sum(1))
-    return np.divide((a * b).sum(1), size, out=np.zeros(len(a)), where=size > 0)
+    pairs = zip(*(as_array(maps).reshape(len(maps), -1) for maps in (first, second)), strict=True)
+    return np.array([stats.spearmanr(a, b).statistic if np.ptp(a) and np.ptp(b) else 0.0 for a, b in pairs])
 
 
 def as_array(values: Array) -> np.ndarray:

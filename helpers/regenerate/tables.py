@@ -67,18 +67,13 @@ def _mean(runs: Sequence[Row], column: str) -> str:
 
 def ablations_table(runs: pd.DataFrame) -> str:
     """One line per single change of a recipe: what it did to the accuracy of full runs on CIFAR-10."""
-    rows = [
-        {
-            "Recipe": f"`{one.base}`",
-            "Change": one.change,
-            "Seeds": len(one.differences),
-            "Without the change": f"{one.without}, {one.weights[0]} weights",
-            "With it": f"{one.with_it}, {one.weights[1]} weights",
-            "Difference, seed by seed": f"{one.effect}{', undecided' * (one.effect.verdict == 'undecided')}",
-            f"Pairs that show {100 * GAP:g} points": one.needed,
-        }
-        for one in results.ablations(runs).itertuples()
-    ]
+    heads = ("Recipe", "Change", "Seeds", "Without the change", "With it", "Difference, seed by seed")
+    rows = []
+    for one in results.ablations(runs).itertuples():
+        sides = (f"{side}, {weights} weights" for side, weights in zip((one.without, one.with_it), one.weights))
+        effect = f"{one.effect}{', undecided' * (one.effect.verdict == 'undecided')}"
+        row = (f"`{one.base}`", one.change, len(one.differences), *sides, effect, one.needed)
+        rows.append(dict(zip((*heads, f"Pairs that show {100 * GAP:g} points"), row)))
     return markdown(rows) if rows else "None was run yet."
 
 

@@ -3,6 +3,6 @@
 from helpers.results import guesses, weights
 from helpers.results.ablations import ablations
 from helpers.results.archive import answers, claimed_curves, claims, histories, place, runs
-from helpers.results.intervals import Interval, difference, mcnemar, mean, power, runs_needed, share, share_difference
+from helpers.results.intervals import Interval, difference, mcnemar, mean, power, runs_needed, share
 from helpers.results.predictions import accuracy, class_accuracy, confused_pairs, confusion, ranked_mistakes
 from helpers.training import of_logits

@@ -1,26 +1,23 @@
 """Train the runs that the published tables need, in order: python -m helpers.results.campaign SECONDS.
 
 What lies in the run store is taken up, what ends is published, and it may be killed and started again at any time. On a
-CPU one run is trained at a time, and goes on in the next call. On a GPU a minute of trial comes first, then as many are
-trained at a time as memory and cores bear, and only those that can end in time. Without seconds it tells their states.
+CPU one run is trained at a time, and goes on in the next call. On a GPU there are as many as memory and cores bear, and
+none that cannot end in time at the pace of its recipe's other runs. Without seconds it tells their states.
 """
 
 import argparse
 import json
-import math
 import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from statistics import median
 
 import torch
 
-from helpers import data, devices, files, recipes, training
+from helpers import devices, files, recipes, training
 from helpers.rates import grid as rate_grid
 from helpers.results import archive
 from helpers.training import __main__ as command_line
@@ -36,12 +33,10 @@ ORDER = (
     *((name, seed) for seed in (1, 2) for name in DAVIDNETS),
     *((f"sprint+{change}", seed) for seed in range(5) for change in CHANGES),
 )
-TRIAL_SECONDS = 60
 START_SECONDS = 20  # of a training's process: libraries, data, nets
-CORES_EACH = 3  # of a training beside others: its own thread, and those that make its batches
+CORES_EACH, BYTES_EACH = 3, 6e9  # of a training beside others: its own thread and those of its batches; on the GPU
 DONE, NO_RATES = "done", "waiting for its rate grid"
 Key = tuple[str, int]  # a run: its recipe's name, overrides included, and a seed
-Pace = tuple[float, int]  # seconds of an epoch, its tests included, and bytes of device memory
 
 
 def states() -> dict[Key, str]:
@@ -73,52 +68,19 @@ def in_turn(on_gpu: bool) -> list[Key]:
     return sorted(waiting, key=lambda run: recipes.get(run[0]).net != "resnet18" if on_gpu else not epochs_done(run))
 
 
-# ---- how long a run takes on a GPU ----
+def pace(run: Key) -> float:
+    """Seconds of an epoch, its tests included, in the store's runs of the same recipe, changed ones too; 0 for none."""
+    recipe = run[0].partition("+")[0]
+    alike = (one for (name, _), one in archive.stored(None).items() if name.partition("+")[0] == recipe)
+    seconds = [row["seconds"] for one in alike for row in one.history() or ()]
+    return median(seconds) if seconds else 0.0
 
 
-def trial(name: str) -> Pace:
-    """Train a recipe for two epochs on a tenth of the images, and resume it from its checkpoint; failures raise."""
-    few = data.load("cifar10").subset(5_000, 1_000)
-    recipe = recipes.get(name, {"epochs": 2, "holdout": recipes.get(name).holdout // 10})
-    with tempfile.TemporaryDirectory() as folder:
-        for _ in range(2):
-            fitted = training.fit(recipe, few, profile="full", root=Path(folder), hidden=True)
-            next(Path(folder).rglob("record.json")).unlink()  # as if it had been killed before its end
-    memory = torch.cuda.max_memory_reserved() if torch.cuda.is_available() else 0
-    return 10 * fitted.history[-1]["seconds"], memory
-
-
-def tried(name: str) -> Pace | None:
-    """What a trial in a process of its own finds; None where it fails, which is said."""
-    try:
-        asked = {"capture_output": True, "text": True, "timeout": TRIAL_SECONDS, "check": True}
-        return tuple(json.loads(subprocess.run(command("--trial", name), **asked).stdout.splitlines()[-1]))
-    except subprocess.TimeoutExpired:
-        why = f"no answer within {TRIAL_SECONDS} s"
-    except subprocess.CalledProcessError as error:
-        why = error.stderr.strip().rpartition("\n")[2]
-    print(f"{name}: left out, its trial failed: {why}", flush=True)
-    return None
-
-
-def trials(runs: Iterable[Key]) -> dict[str, Pace]:
-    """The pace of every recipe among some runs, tried side by side; those that fail are left out."""
-    names = dict.fromkeys(map(base, runs))
-    with ThreadPoolExecutor(len(recipes.RECIPES)) as pool:
-        return {name: pace for name, pace in zip(names, pool.map(tried, names)) if pace}
-
-
-def base(run: Key) -> str:
-    """The recipe whose pace a run has: what a cell of a grid changes takes no time."""
-    return run[0].partition("+")[0]
-
-
-def side_by_side(paces: Iterable[Pace]) -> int:
+def side_by_side() -> int:
     """How many trainings the device's memory and the cores bear at a time."""
     if not torch.cuda.is_available():
         return 1
-    most = 1.2 * max((memory for _, memory in paces), default=0) + 600e6  # and what each process takes
-    room = torch.cuda.get_device_properties(0).total_memory // most
+    room = torch.cuda.get_device_properties(0).total_memory // BYTES_EACH
     return int(max(1, min(devices.cores() // CORES_EACH, room)))
 
 
@@ -128,16 +90,14 @@ def side_by_side(paces: Iterable[Pace]) -> int:
 def train(end: float, out: Path) -> None:
     """Train what fits, one after another or side by side, until time is up or nothing is left; publish what ends."""
     on_gpu = devices.compute().device != "cpu"
-    paces = trials(in_turn(on_gpu)) if on_gpu else {}
-    at_a_time = side_by_side(paces.values())
+    at_a_time = side_by_side()
     under_way: dict[Key, subprocess.Popen] = {}
     failed: set[Key] = set()
     try:
         while True:
             for run in in_turn(on_gpu):
-                seconds, _ = paces.get(base(run), (math.inf, 0))
                 left = recipes.get(run[0]).epochs - epochs_done(run)
-                in_time = time.monotonic() + START_SECONDS + left * seconds * at_a_time < end or not on_gpu
+                in_time = not on_gpu or time.monotonic() + START_SECONDS + left * pace(run) < end
                 if in_time and len(under_way) < at_a_time and run not in under_way and run not in failed:
                     under_way[run] = start(run, at_a_time)
             publish(out)
@@ -158,7 +118,7 @@ def start(run: Key, at_a_time: int) -> subprocess.Popen:
     """Begin or go on with a run; beside others it writes to a log."""
     name, seed = run
     print(f"{name}, seed {seed}: from epoch {epochs_done(run) + 1}", flush=True)
-    asked = command("--train", name, "--dataset", "cifar10", "--profile", "full", "--seed", str(seed))
+    asked = command(name, "--dataset", "cifar10", "--profile", "full", "--seed", str(seed))
     variables = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}  # threads that wait leave the cores to others
     if at_a_time == 1:
         return subprocess.Popen(asked, env=variables)
@@ -169,9 +129,9 @@ def start(run: Key, at_a_time: int) -> subprocess.Popen:
         return subprocess.Popen(asked, env=variables, stdout=log, stderr=log)
 
 
-def command(mode: str, *arguments: str) -> list[str]:
-    """Calls this module as a child of this process, see `main`."""
-    return [sys.executable, "-m", "helpers.results.campaign", mode, str(os.getpid()), *arguments]
+def command(*arguments: str) -> list[str]:
+    """Calls this module as a child of this process, see `as_child`."""
+    return [sys.executable, "-m", "helpers.results.campaign", "--train", str(os.getpid()), *arguments]
 
 
 def succeeded(run: Key, status: int) -> bool:
@@ -219,17 +179,14 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def as_child(mode: str, parent: str, *arguments: str) -> int:
-    """What a campaign starts: a training or a trial, which leaves when the campaign is gone, even by SIGKILL."""
+def as_child(parent: str, *arguments: str) -> int:
+    """A training that a campaign starts; it leaves when the campaign is gone, even by SIGKILL."""
     files.end_with(int(parent))
-    if mode == "--train":
-        return command_line.main(list(arguments))
-    print(json.dumps(trial(*arguments)))
-    return 0
+    return command_line.main(list(arguments))
 
 
 if __name__ == "__main__":
     files.write_anything()
     for number in (signal.SIGINT, signal.SIGTERM):  # a job in the background ignores the first
         signal.signal(number, signal.default_int_handler)
-    sys.exit(as_child(*sys.argv[1:]) if sys.argv[1:2] in (["--train"], ["--trial"]) else main())
+    sys.exit(as_child(*sys.argv[2:]) if sys.argv[1:2] == ["--train"] else main())

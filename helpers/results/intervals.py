@@ -75,14 +75,6 @@ def difference(first: Sequence[float], second: Sequence[float], paired: bool = F
     return Interval(gap, gap - half, gap + half, n, unit="points")
 
 
-def share_difference(first: Interval, second: Interval) -> Interval:
-    """Difference of shares of different images, in points; its interval joins theirs (Newcombe 1998, method 10)."""
-    gap = first.value - second.value
-    below = math.hypot(first.value - first.low, second.high - second.value)
-    above = math.hypot(first.high - first.value, second.value - second.low)
-    return Interval(gap, gap - below, gap + above, min(first.n, second.n), unit="points")
-
-
 def mcnemar(first: np.ndarray, second: np.ndarray) -> tuple[Interval, float]:
     """Accuracy of one net minus that of another on the same images, from right answers (N,) bool; and p of the test.
 

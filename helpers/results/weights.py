@@ -46,18 +46,13 @@ def published(net: str, folder: Path = FOLDER) -> tuple[nn.Module, Facts] | None
 
 
 def trained(recipe: Recipe | str, dataset: Dataset | str, profile: str, seed: int) -> tuple[nn.Module, Facts]:
-    """A recipe's net, in eval mode on the device, and its facts: published, or else from the run store or trained now.
-
-    Under `smoke`, and where one's own full run has ended, one's own comes first.
-    """
+    """A recipe's net in eval mode on the device, and its facts: published, but under `smoke`; else trained by `fit`."""
     setting = training.Setting.of(recipe, dataset, profile, seed)
-    name, place = setting.recipe.name, setting.dataset.name
-    ended = training.run_directory(place, setting.profile, name, seed).record() is not None
-    own = setting.profile == "smoke" or (setting.profile == "full" and ended)
-    found = None if own else published(setting.recipe.net)
-    if found and [found[1][key] for key in ("recipe", "dataset", "seed")] == [name, place, seed]:
+    asked = [setting.recipe.name, setting.dataset.name, seed]
+    found = None if setting.profile == "smoke" else published(setting.recipe.net)
+    if found and [found[1][key] for key in ("recipe", "dataset", "seed")] == asked:
         return setting.compute.place(found[0]), found[1]
-    fitted = training.fit(recipe, dataset, profile=profile, seed=seed, hidden=ended)
+    fitted = training.fit(recipe, dataset, profile=profile, seed=seed)
     return fitted.model, fitted.record
 
 

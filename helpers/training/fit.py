@@ -32,8 +32,6 @@ SHARES = {  # of the `six_views` of a test image in the answers of a finished ru
     "six_view_accuracy": (1 / 4, 1 / 8, 1 / 8, 1 / 4, 1 / 8, 1 / 8),
 }
 
-Views = Callable[[Tensor], list[Tensor]]  # what a net looks at in place of images (N, 3, H, W)
-
 
 class TrainingDiverged(RuntimeError):
     """The loss is no longer a number."""
@@ -181,7 +179,7 @@ def recipe_loss(logits: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
 
 
 @torch.no_grad()
-def predict(model: nn.Module, split: Images, normalize: Normalize, views: Views | None = None) -> Tensor:
+def predict(model: nn.Module, split: Images, normalize: Normalize, views: Callable | None = None) -> Tensor:
     """Logits (N, K) of every image of a split, float32 on the CPU, in eval mode; or (N, V, K) of V views of each."""
     found = []
     with models.evaluating(model), normalize.compute.autocast():
