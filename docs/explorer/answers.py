@@ -16,7 +16,7 @@ from helpers.training import packed
 
 FOLDER = files.runs_root() / "explorer"
 LAYERS = {"davidnet": ("layer3", "layer2"), "resnet18": ("layer4", "layer3")}  # of 4×4 and of 8×8 cells
-MOST = 3_800  # images with maps: all mistakes, and right ones of which the page takes as many as fit
+MOST = 5_400  # images with maps: all mistakes, and right ones of which the page takes as many as fit
 UNSURE = 0.6  # below this recorded confidence the shipped weights, which are rounded, might answer otherwise
 LEVELS = 15  # of a map's cells, 0 to 15: four bits each
 

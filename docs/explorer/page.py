@@ -53,7 +53,7 @@ def facts(arrays: dict[str, np.ndarray], count: int) -> dict[str, object]:
         matrix = np.zeros((10, 10), int)
         np.add.at(matrix, (labels, predicted), 1)
         known = weights.index().get(net, {})
-        about = {name: known.get(name) for name in ("recipe", "seed", "weights")}
+        about = {name: known.get(name) for name in ("recipe", "seed", "weights", "test_accuracy")}
         nets.append({"name": net, "title": title, "matrix": matrix.tolist(), **about})
         probabilities.append((65535 * arrays[f"{net}/probabilities"][:count]).round().astype("<u2"))
         said.append(predicted[shown])
