@@ -241,7 +241,7 @@ def test_the_bootstrap_clones_once_and_imports_the_clone_with_the_standard_libra
     for _ in range(2):  # a cell is run again sooner or later
         done = run_bootstrap(code + REPORT, tmp_path, **origin)
         assert done.returncode == 0, done.stderr
-        seen = json.loads(done.stdout)
+        seen = json.loads(done.stdout.splitlines()[-1])
         assert Path(seen["helpers"]) == tmp_path / "lesson/helpers/__init__.py" and seen["loaded"]
         assert seen["path"] == str(tmp_path / "lesson") and done.stderr == ""
 
@@ -259,7 +259,7 @@ def test_what_a_clone_left_that_was_cut_off_is_cloned_anew(origin, tmp_path, lef
         (tmp_path / "lesson" / name).parent.mkdir(parents=True)
         (tmp_path / "lesson" / name).write_bytes(b"PACK")
     done = run_bootstrap(IN_COLAB + BOOTSTRAP.replace("owner/name", "ada/lesson") + REPORT, tmp_path, **origin)
-    assert done.returncode == 0 and json.loads(done.stdout)["loaded"], done.stderr
+    assert done.returncode == 0 and json.loads(done.stdout.splitlines()[-1])["loaded"], done.stderr
 
 
 @pytest.mark.parametrize(("name", "mine"), [("nothing", None), ("lesson", "notes.txt")], ids=["no such", "no room"])

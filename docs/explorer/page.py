@@ -1,4 +1,4 @@
-"""The explorer as one page: runs/explorer/index.html, without a framework and without a network.
+"""The explorer as one page: runs/site/explorer/index.html, without a framework and without a network.
 
 It takes what answers.py wrote, puts it into page.html, and leaves out as many of the right answers as keeps it small.
 """
@@ -98,7 +98,7 @@ def fitting(arrays: dict[str, np.ndarray], largest: int = LARGEST) -> bytes:
 
 def main() -> None:
     """Write the page."""
-    path = FOLDER / "index.html"
+    path = files.runs_root() / "site/explorer/index.html"  # the book takes along what lies in runs/site
     with np.load(FOLDER / "answers.npz") as kept:
         content = fitting(dict(kept))
     files.write_atomic(path, content)
