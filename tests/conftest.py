@@ -38,6 +38,11 @@ for name, handler in {"SIGINT": signal.default_int_handler, "SIGHUP": signal.SIG
         signal.signal(getattr(signal, name), handler)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole notebooks first: a process that got them last would keep the others waiting."""
+    items.sort(key=lambda item: not item.path.name.startswith("test_series"))
+
+
 @pytest.fixture(autouse=True)
 def own_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Every test trains into a folder that goes with it."""
