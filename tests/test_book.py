@@ -13,8 +13,8 @@ from urllib.parse import unquote, urlsplit
 
 import nbformat
 import pytest
+import script
 
-from helpers import colab
 
 pytestmark = pytest.mark.slow
 for needed in ("sphinx", "myst_nb", "sphinx_book_theme"):
@@ -52,7 +52,7 @@ def copied(root):
 def site(tmp_path_factory):
     """The book of ada/lesson, with a page of formulas in addition; a warning is an error."""
     root = copied(tmp_path_factory.mktemp("repository"))
-    colab.stamp("ada/lesson", root)
+    script.load("docs/stamp.py").stamp("ada/lesson", root)
     (root / "docs/formulas.md").write_text(f"# Formulas\n\n{FORMULAS}\n")
     build(root, root / "site", "--fail-on-warning", "--keep-going")
     return root / "site"
@@ -112,7 +112,7 @@ def test_buttons_open_the_notebook_in_colab_where_the_repository_has_an_owner(si
 
 def test_without_an_owner_nothing_offers_colab(tmp_path):
     root = copied(tmp_path / "repository")
-    colab.stamp("OWNER/lesson", root)
+    script.load("docs/stamp.py").stamp("OWNER/lesson", root)
     build(root, tmp_path / "site", "-D", "include_patterns=docs/index.md,notebooks/00*.ipynb")
     (page,) = tmp_path.glob("site/notebooks/00*.html")
     assert [link for link in Page(page).links if "colab" in link or "github.com" in link] == []
