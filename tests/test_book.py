@@ -15,7 +15,6 @@ import nbformat
 import pytest
 import script
 
-
 pytestmark = pytest.mark.slow
 for needed in ("sphinx", "myst_nb", "sphinx_book_theme"):
     pytest.importorskip(needed, reason="make test-book installs what the book needs")
