@@ -16,6 +16,7 @@ from helpers import rates, training
 
 make = load("docs/course/make.py")
 every_notebook = pytest.mark.parametrize("name, node", SERIES.items(), ids=[name[:2] for name in SERIES])
+BADGE = "[![Open in Colab](x.svg)](https://colab.research.google.com/github/ada/lesson/blob/main/notebooks/00_a.ipynb)"
 EXERCISES = """## Exercises
 
 **1. First.** Do it.
@@ -51,7 +52,7 @@ def master():
     guess = "## 1 · A\n\nSome words.\n\n**Guess**: how many?"
     return new_notebook(
         cells=[
-            new_markdown_cell("# 00 · Title\n\n[![Open in Colab](x.svg)](y)\n\nWhat it is."),
+            new_markdown_cell(f"# 00 · Title\n\n{BADGE}\n\nWhat it is."),
             new_code_cell("import this"),
             new_markdown_cell(guess),
             new_code_cell("x = 3 * 14", metadata={"tags": ["stub:accuracy", "keep"]}, outputs=[figure]),
@@ -77,6 +78,12 @@ def test_a_student_gets_everything_but_the_answers(master):
     hint = made.cells[made.cells.index(code[2]) - 1]
     assert hint.attachments == {"figure.png": {"image/png": "aGVsbG8="}} and "<details>" in hint.source
     assert "> **build** · about " in text and "> **explain** · about " in text and "for who is ahead" in text
+
+
+@pytest.mark.parametrize("badge", [BADGE, f"<!-- {BADGE} -->"], ids=["shown", "hidden"])
+def test_a_badge_goes_whole(badge):
+    """Half a comment would hide all that follows."""
+    assert make.without_solutions(f"# T\n{badge}\nWhat it is.", {}, {}) == "# T\n\nWhat it is."
 
 
 def test_an_answer_may_have_several_paragraphs():

@@ -12,14 +12,13 @@ import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
-from helpers import files
+from helpers import colab, files
 
 HERE = Path(__file__).resolve().parent
 MASTERS = sorted((files.REPO_ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 PAGES = ("cheat_sheet.md", "help.md", "assistants.md")
 SOLUTION = re.compile(r"<details[^>]*>\s*<summary>\s*Solution.*?</details>\n*", re.DOTALL)
 FENCE = re.compile(r"```.*?```", re.DOTALL)
-BADGE = re.compile(r"\[!\[Open in Colab\].*\n*")  # it leads to the master
 GUESS = re.compile(r"\*\*Guess\*\*")
 EXERCISE = re.compile(r"^\*\*(?:Exercise )?(\d+)\.(.*?)(?:\*\*|$)", re.MULTILINE)
 RUN_TIME = re.compile(r"<!-- run-time -->(?:(\d+) h )?(?:(\d+) min)? ?(?:(\d+) s)?")
@@ -148,7 +147,7 @@ def without_solutions(source: str, marked: dict[str, str], boxes: dict[str, str]
     """A text for students."""
     if "answer" in marked:
         source = "\n\n".join([YOURS, *source.split("\n\n")[int(marked["answer"] or 1) :]])
-    source = SOLUTION.sub("", BADGE.sub("", source))
+    source = SOLUTION.sub("", colab.BADGE.sub("", source))  # a badge leads to the master
     return EXERCISE.sub(lambda one: f"{boxes[one[1]]}\n\n{one[0]}" if one[1] in boxes else one[0], source).rstrip()
 
 
