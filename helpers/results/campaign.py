@@ -96,9 +96,9 @@ def train(end: float, out: Path) -> None:
     try:
         while True:
             for run in in_turn(on_gpu):
+                free = len(under_way) < at_a_time and run not in under_way and run not in failed
                 left = recipes.get(run[0]).epochs - epochs_done(run)
-                in_time = not on_gpu or time.monotonic() + START_SECONDS + left * pace(run) < end
-                if in_time and len(under_way) < at_a_time and run not in under_way and run not in failed:
+                if free and (not on_gpu or time.monotonic() + START_SECONDS + left * pace(run) < end):
                     under_way[run] = start(run, at_a_time)
             publish(out)
             while under_way and time.monotonic() < end and all(one.poll() is None for one in under_way.values()):
