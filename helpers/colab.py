@@ -34,9 +34,7 @@ def setup(use_drive: bool = False, root: Path = REPO_ROOT) -> None:
         drive.mount("/content/drive")
         os.environ["RUNS_ROOT"] = f"/content/drive/MyDrive/{root.name}/runs"
     full = 'A GPU: notebooks train in full, as long as their first cells say; profile = "quick" takes minutes.'
-    quick = (
-        "No GPU: notebooks take the quick profile, minutes each. Change runtime type (Kaggle: Accelerator) offers one."
-    )
+    quick = "No GPU: notebooks take the quick profile. For a GPU, Change runtime type; on Kaggle, Accelerator."
     print(full if shutil.which("nvidia-smi") else quick)
 
 
