@@ -18,6 +18,10 @@ from helpers import colab  # noqa: E402
 
 REPOSITORY = colab.repository()
 PUBLISHED = not REPOSITORY.startswith("OWNER/")  # else there is nothing that a button could open
+PICTURES = {  # of badges: theirs, and the site's own
+    "https://colab.research.google.com/assets/colab-badge.svg": "/docs/_static/colab.svg",
+    "https://kaggle.com/static/images/open-in-kaggle.svg": "/docs/_static/kaggle.svg",
+}
 
 project = "Train an image classifier, and understand it"
 author = copyright = "the authors"
@@ -49,6 +53,8 @@ html_static_path = ["_static"]
 html_css_files = ["book.css"]
 html_js_files = [("enlarge.js", {"defer": "defer"})]
 html_extra_path = [str(path) for path in [ROOT / "runs/site"] if path.exists()]  # pages that other commands made
+if (ROOT / "runs/site/explorer/index.html").exists():
+    tags.add("explorer")  # noqa: F821 (Sphinx's own); what docs/index.md says of it `only` then
 html_copy_source = html_show_sourcelink = html_use_index = html_domain_indices = False
 html_theme_options = {
     "show_toc_level": 2,
@@ -82,9 +88,10 @@ NbElementRenderer.render_image = described
 
 
 def local_badges(app, docname, source):
-    """Badges become the site's own picture; while they lead nowhere they are left out."""
-    found = colab.BADGE.sub(r"\1" if PUBLISHED else "", source[0])
-    source[0] = found.replace("https://colab.research.google.com/assets/colab-badge.svg", "/docs/_static/colab.svg")
+    """Badges become the site's own pictures; while they lead nowhere they are left out."""
+    source[0] = colab.BADGE.sub(r"\1" if PUBLISHED else "", source[0])
+    for theirs, ours in PICTURES.items():
+        source[0] = source[0].replace(theirs, ours)
 
 
 def as_text(app, what, name, thing, options, lines):

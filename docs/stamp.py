@@ -23,7 +23,7 @@ def stamp(repo: str, root: Path = REPO_ROOT) -> list[Path]:
     current = re.escape(repository(root))
     name = r"[\w.-]+/[\w.-]+"
     places = re.compile(
-        rf"(?P<before>colab\.research\.google\.com/github/)(?:{name})(?=/blob/)"
+        rf"(?P<before>(?:colab\.research\.google\.com/github|[?]src=https://github\.com)/)(?:{name})(?=/blob/)"
         rf'|(?P<quoted>\bREPO = \\?")(?:{name})(?=\\?")'
         rf"|(?P<link>github(?:usercontent)?\.com/)(?:{current})(?=\.git\b|\.?(?![\w.-]))"
     )

@@ -1,6 +1,6 @@
-"""Google Colab: what the notebooks' first cell calls there, and the badges that lead there.
+"""Google Colab and Kaggle: what the notebooks' first cell calls there, and the badges that lead there.
 
-Standard library only: in Colab this is imported before anything is installed.
+Standard library only: there this is imported before anything is installed.
 """
 
 import importlib
@@ -21,9 +21,9 @@ BADGE = re.compile(r"(?:<!-- )?(\[!\[[^]]*\]\(\S*?\)\]\(https://(?:www\.)?(?:col
 
 
 def setup(use_drive: bool = False, root: Path = REPO_ROOT) -> None:
-    """Make a fresh Colab machine ready for the notebooks of the repository cloned at `root`.
+    """Make a fresh machine of theirs ready for the notebooks of the repository cloned at `root`.
 
-    `use_drive` keeps the run store on Google Drive, where it outlives the machine, and asks for permission once.
+    `use_drive`, in Colab alone, keeps the run store on Google Drive, where it outlives the machine, and asks once.
     """
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     if missing := missing_requirements((root / "requirements.txt").read_text(encoding="utf-8")):
@@ -34,7 +34,7 @@ def setup(use_drive: bool = False, root: Path = REPO_ROOT) -> None:
         drive.mount("/content/drive")
         os.environ["RUNS_ROOT"] = f"/content/drive/MyDrive/{root.name}/runs"
     full = 'A GPU: notebooks train in full, as long as their first cells say; profile = "quick" takes minutes.'
-    quick = "No GPU: notebooks take the quick profile, minutes each. Runtime, Change runtime type, offers a T4."
+    quick = "No GPU: notebooks take the quick profile. For a GPU, Change runtime type; on Kaggle, Accelerator."
     print(full if shutil.which("nvidia-smi") else quick)
 
 

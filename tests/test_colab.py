@@ -45,6 +45,7 @@ if "google.colab" in sys.modules:
     setup(use_drive)
 """  # how the first code cell of every notebook begins, owner/name stamped
 BADGE = "https://colab.research.google.com/github/{}/blob/main/notebooks/01_a.ipynb"
+KAGGLE = "https://kaggle.com/kernels/welcome?src=https://github.com/{}/blob/main/notebooks/01_a.ipynb"
 README = """See https://github.com/ada/lesson, [issues](https://github.com/ada/lesson/issues) and {badge}.
 git clone https://github.com/ada/lesson.git and https://github.com/ada/lesson-extra stay with ada/lesson.
 """
@@ -56,7 +57,8 @@ def tree(tmp_path):
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "pyproject.toml").write_text('[project.urls]\nRepository = "https://github.com/ada/lesson"\n')
     (tmp_path / "README.md").write_text(README.format(badge=BADGE.format("ada/lesson")))
-    badge = nbformat.v4.new_markdown_cell(f"# A\n[![Colab](x.svg)]({BADGE.format('someone/else')})")
+    badges = f"[![Colab](x.svg)]({BADGE.format('someone/else')}) [![K](k.svg)]({KAGGLE.format('someone/else')})"
+    badge = nbformat.v4.new_markdown_cell(f"# A\n{badges}")
     cell = nbformat.v4.new_code_cell(BOOTSTRAP)
     nbformat.write(nbformat.v4.new_notebook(cells=[badge, cell]), tmp_path / "notebooks/01_a.ipynb")
     return tmp_path
@@ -67,7 +69,7 @@ def test_stamp_renames_every_badge_link_and_bootstrap_and_nothing_else(tree):
     assert {path.name for path in changed} == {"README.md", "pyproject.toml", "01_a.ipynb"}
     assert repository(tree) == "bob/fork.of-it"
     badge, cell = nbformat.read(tree / "notebooks/01_a.ipynb", as_version=4).cells
-    assert BADGE.format("bob/fork.of-it") in badge.source
+    assert BADGE.format("bob/fork.of-it") in badge.source and KAGGLE.format("bob/fork.of-it") in badge.source
     assert cell.source == BOOTSTRAP.replace("owner/name", "bob/fork.of-it")
     expected = README.format(badge=BADGE.format("ada/lesson")).replace(
         "github.com/ada/lesson", "github.com/bob/fork.of-it"
@@ -108,9 +110,6 @@ def test_stamp_refuses_what_is_no_repository(tree, repo, capsys):
 def test_command_line_lists_what_changed(tree, capsys):
     stamping.main(["bob/fork"], tree)
     assert capsys.readouterr().out.splitlines() == ["README.md", "pyproject.toml", "notebooks/01_a.ipynb"]
-
-
-KAGGLE = "https://www.kaggle.com/kernels/welcome?src=https://github.com/{}/blob/main/notebooks/01_a.ipynb"
 
 
 def test_badges_are_comments_while_they_would_lead_nowhere(tree):

@@ -101,9 +101,15 @@ def test_run_time_and_table_are_stamped_between_their_markers(tree):
     assert text.startswith("# Series\n\n<!-- results -->\n| Recipe |") and text.endswith("-->\n\nThe end.\n")
     assert "<!-- notebooks -->\n| Notebook |" in text
     row = next(line for line in text.splitlines() if "05_train" in line)
-    colab = "https://colab.research.google.com/github/ada/lesson/blob/main/notebooks/05_train.ipynb"
-    assert row.startswith("| [05 train](notebooks/05_train.ipynb) | How \\| far? | 6 min 12 s | [![")
-    assert row.endswith(f"({colab}) |")
+    assert row == "| [05 train](notebooks/05_train.ipynb) | How \\| far? | 6 min 12 s |  |"
+
+
+def test_the_badges_of_a_first_cell_stand_in_the_table(tree):
+    badges = "[![Colab](a.svg)](https://colab.research.google.com/x) [![Kaggle](b.svg)](https://kaggle.com/y)"
+    change(tree.root / "notebooks/05_train.ipynb", lambda node: node.cells[0].update(source=f"# Title\n\n{badges}"))
+    tree("05_train")
+    row = next(line for line in (tree.root / "README.md").read_text().splitlines() if "05_train" in line)
+    assert row.endswith(f"| {badges} |")
 
 
 def test_a_training_before_a_notebook_is_stamped_with_its_time(tree):

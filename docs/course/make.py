@@ -13,6 +13,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
 from helpers import colab, files
+from helpers.regenerate import tables
 
 HERE = Path(__file__).resolve().parent
 MASTERS = sorted((files.REPO_ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
@@ -241,21 +242,16 @@ def lesson_plan(parts: list[Section]) -> str:
     lines[-1] += " and a minute for each guess. Exercises are homework; their minutes are in tasks.md."
     for number, session in enumerate(sessions(parts), 1):
         lines += ["", f"## Session {number}: {lasting(session):.0f} minutes", ""]
-        rows = [(part.notebook[:2], part.title, f"{part.minutes:.0f}") for part in session]
-        lines += table(("notebook", "section", "minutes"), rows)
+        rows = [{"notebook": one.notebook[:2], "section": one.title, "minutes": round(one.minutes)} for one in session]
+        lines.append(tables.markdown(rows))
     return "\n".join(lines) + "\n"
 
 
 def task_table(found: list[Task]) -> str:
     """As Markdown."""
-    rows = [(one.notebook[:2], one.name, one.kind, str(one.minutes), one.level, one.whom) for one in found]
-    lines = table(("notebook", "task", "kind", "minutes", "how hard", "for"), rows)
-    return "\n".join(["# Tasks", "", "What an assistant may do in each kind is in assistants.md.", "", *lines]) + "\n"
-
-
-def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
-    """Lines of a Markdown table."""
-    return [f"| {' | '.join(row)} |" for row in (head, ("---",) * len(head), *rows)]
+    heads = ("notebook", "task", "kind", "minutes", "how hard", "for")
+    rows = [dict(zip(heads, one._replace(notebook=one.notebook[:2]))) for one in found]
+    return f"# Tasks\n\nWhat an assistant may do in each kind is in assistants.md.\n\n{tables.markdown(rows)}\n"
 
 
 def make(out: Path, masters: list[Path] = MASTERS) -> None:

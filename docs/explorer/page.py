@@ -12,7 +12,7 @@ import numpy as np
 from answers import FOLDER, LEVELS
 from PIL import Image
 
-from helpers import files
+from helpers import files, results, training
 from helpers.results import weights
 
 TEMPLATE = Path(__file__).with_name("page.html")
@@ -50,8 +50,7 @@ def facts(arrays: dict[str, np.ndarray], count: int) -> dict[str, object]:
     nets, probabilities, said = [], [], []
     for net, title in TITLES.items():
         predicted = arrays[f"{net}/predicted"]
-        matrix = np.zeros((10, 10), int)
-        np.add.at(matrix, (labels, predicted), 1)
+        matrix = results.confusion(training.Answers(predicted, np.ones(len(labels)), labels), len(CLASSES))
         known = weights.index().get(net, {})
         about = {name: known.get(name) for name in ("recipe", "seed", "weights", "test_accuracy")}
         nets.append({"name": net, "title": title, "matrix": matrix.tolist(), **about})

@@ -10,14 +10,13 @@ import nbformat
 from nbformat import NotebookNode
 
 from helpers import results
-from helpers.colab import badges, repository
+from helpers.colab import BADGE, badges, repository
 from helpers.files import in_words, write_atomic
 from helpers.regenerate import tables
 from helpers.regenerate.series import RUN_TIME, discover
 from helpers.results import archive
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
-COLAB = "https://colab.research.google.com"
 PAGES = ("README.md", "docs/results.md", "docs/batch.md")
 
 
@@ -80,7 +79,7 @@ def pages(root: Path, series: Mapping[str, NotebookNode], runs: Path) -> dict[Pa
     where = (root / "images", runs)
     found = results.runs(*where)
     fresh = {
-        "notebooks": tables.markdown([row(name, node, repository(root)) for name, node in series.items()]),
+        "notebooks": tables.markdown([row(name, node) for name, node in series.items()]),
         "results": tables.results_table(found, results.histories(*where)),
         "ablations": tables.ablations_table(found),
         "profiles": tables.profiles_table(),
@@ -95,12 +94,12 @@ def pages(root: Path, series: Mapping[str, NotebookNode], runs: Path) -> dict[Pa
     return {path: badges(text, repository(root)) for path, text in texts.items()}
 
 
-def row(name: str, node: NotebookNode, repo: str) -> dict[str, str]:
-    """A notebook's row in the README; how long it took there stands without the device, which its first cell names."""
+def row(name: str, node: NotebookNode) -> dict[str, str]:
+    """A notebook's row in the README, from its first cell: badges, and how long it took, without the device."""
     path, took = f"notebooks/{name}.ipynb", RUN_TIME.search(node.cells[0].source)
     return {
         "Notebook": f"[{name.replace('_', ' ')}]({path})",
         "Question": node.metadata.get("helpers", {}).get("question", ""),
         "Run time": took[0].removeprefix(took[1]).removesuffix(took[2]).partition(" on ")[0] if took else "",
-        "Colab": f"[![Open in Colab]({COLAB}/assets/colab-badge.svg)]({COLAB}/github/{repo}/blob/main/{path})",
+        "Open": " ".join(BADGE.findall(node.cells[0].source)),
     }
