@@ -109,12 +109,21 @@ def test_buttons_open_the_notebook_in_colab_where_the_repository_has_an_owner(si
         assert len(links) == 2  # the badge and the button at the top
 
 
-def test_without_an_owner_nothing_offers_colab(tmp_path):
+def test_without_an_explorer_nothing_leads_there(site, parsed):
+    assert [link for link in parsed[site / "docs/index.html"].links if "explorer" in link] == []
+
+
+def test_without_an_owner_nothing_offers_colab_and_an_explorer_is_led_to(tmp_path):
     root = copied(tmp_path / "repository")
+    explorer = root / "runs/site/explorer/index.html"
+    explorer.parent.mkdir(parents=True)
+    explorer.write_text("<!doctype html>")
     script.load("docs/stamp.py").stamp("OWNER/lesson", root)
     build(root, tmp_path / "site", "-D", "include_patterns=docs/index.md,notebooks/00*.ipynb")
     (page,) = tmp_path.glob("site/notebooks/00*.html")
-    assert [link for link in Page(page).links if "colab" in link or "github.com" in link] == []
+    assert [link for link in Page(page).links if "colab" in link or "kaggle" in link or "github.com" in link] == []
+    assert "../explorer/index.html" in Page(tmp_path / "site/docs/index.html").links
+    assert (tmp_path / "site/explorer/index.html").exists()
 
 
 @pytest.fixture(scope="module")
