@@ -1,4 +1,4 @@
-short = rates.Sweep(start_lr=1e-4, end_lr=1e-2, steps=20)
+short = rates.Sweep(start_lr=1e-4, end_lr=1e-2, steps=12)
 lrs = [short.start_lr] * short.steps  # yours: from start_lr to end_lr, each rate the same factor times the one before
 
 right = np.allclose(lrs, short.rates())
