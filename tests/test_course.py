@@ -12,7 +12,7 @@ from fixture_series import SERIES
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from script import load
 
-from helpers import rates, training
+from helpers import devices, gradcam, rates, recipes, training
 
 make = load("docs/course/make.py")
 every_notebook = pytest.mark.parametrize("name, node", SERIES.items(), ids=[name[:2] for name in SERIES])
@@ -159,6 +159,15 @@ def test_tags_name_stubs_that_are_there(name, node):
             assert make.figure(cell)
 
 
+def step(generator):
+    """What notebook 05 has before its first training step: a setting without images, a batch, and the loader's length."""
+    used = recipes.under(recipes.get("davidnet-onecycle-plus"), recipes.PROFILES["smoke"])
+    compute = devices.compute("cpu", "fp32").suited_to(used.width)
+    setting = training.Setting(used, SimpleNamespace(classes=range(10)), "smoke", 0, compute)
+    batch = {"images": torch.randn(16, 3, 32, 32, generator=generator), "labels": torch.arange(16) % 10}
+    return {"setting": setting, "used": used, "compute": compute, "loader": range(8), **batch}
+
+
 @pytest.fixture
 def names():
     """What the cells above a stub leave behind, in small."""
@@ -166,6 +175,7 @@ def names():
     left = {"torch": torch, "nn": torch.nn, "np": np, "rates": rates, "training": training}
     left |= {"test_labels": torch.arange(20) % 10, "ds": SimpleNamespace(classes=[""] * 10)}
     left |= {"gradient": torch.randn(8, 27, generator=generator), "F": torch.nn.functional}
+    left |= step(generator)
     return left | {"start": lambda: (0, 0), "train": lambda net, optimizer, lrs: np.array(lrs)}
 
 
@@ -202,7 +212,7 @@ def test_the_kit_is_whole(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", ["00", "02", "08"])
+@pytest.mark.parametrize("number", ["00", "02", "05", "06", "08"])
 @pytest.mark.parametrize("filled", [False, True], ids=["as it stands", "filled in"])
 def test_a_student_s_notebook_runs_and_its_checks_tell(number, filled, tmp_path):
     papermill = pytest.importorskip("papermill")
