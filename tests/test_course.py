@@ -175,7 +175,8 @@ def names():
     left = {"torch": torch, "nn": torch.nn, "np": np, "rates": rates, "training": training}
     left |= {"test_labels": torch.arange(20) % 10, "ds": SimpleNamespace(classes=[""] * 10)}
     left |= {"gradient": torch.randn(8, 27, generator=generator), "F": torch.nn.functional}
-    left |= step(generator)
+    left |= step(generator) | {"gradcam": gradcam, "activations": torch.rand(1, 6, 4, 4, generator=generator)}
+    left["gradients"] = torch.randn(1, 6, 4, 4, generator=generator)
     return left | {"start": lambda: (0, 0), "train": lambda net, optimizer, lrs: np.array(lrs)}
 
 
