@@ -160,7 +160,7 @@ def test_tags_name_stubs_that_are_there(name, node):
 
 
 def step(generator):
-    """What notebook 05 has before its first training step: a setting without images, a batch, and the loader's length."""
+    """What notebook 05 has before its first step: a setting without images, a batch, the loader's length."""
     used = recipes.under(recipes.get("davidnet-onecycle-plus"), recipes.PROFILES["smoke"])
     compute = devices.compute("cpu", "fp32").suited_to(used.width)
     setting = training.Setting(used, SimpleNamespace(classes=range(10)), "smoke", 0, compute)
