@@ -4,6 +4,6 @@ cells = evidence  # yours: what speaks for the class, divided by its maximum
 
 theirs = gradcam.METHODS["gradcam"](activations, gradients).detach()
 close = {"rtol": 1e-3, "atol": 1e-4}
-right = torch.allclose(evidence, theirs, **close) and torch.allclose(cells, gradcam.positive_share(theirs), **close)
-print("Grad-CAM: right" if right else "Grad-CAM: not yet; the helper's map is used below")
+agrees = torch.allclose(evidence, theirs, **close) and torch.allclose(cells, gradcam.positive_share(theirs), **close)
+print("Grad-CAM: right" if agrees else "Grad-CAM: not yet; the helper's map is used below")
 evidence, cells = theirs, gradcam.positive_share(theirs)

@@ -5,5 +5,5 @@ by_hand = torch.zeros_like(
 )  # yours: the weight of each channel, then the weighted sum of all channels
 
 theirs = gradcam.METHODS["gradcam++"](activations, gradients)
-right = torch.allclose(by_hand, theirs, rtol=1e-3, atol=1e-4)
-print("Grad-CAM++: right" if right else "Grad-CAM++: not yet; everything below runs with the helper's")
+agrees = torch.allclose(by_hand, theirs, rtol=1e-3, atol=1e-4)
+print("Grad-CAM++: right" if agrees else "Grad-CAM++: not yet; everything below runs with the helper's")
