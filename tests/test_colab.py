@@ -22,7 +22,7 @@ stamping = script.load("docs/stamp.py")
 stamp = stamping.stamp
 BOOTSTRAP = """\
 # @title Set-up
-# In Google Colab this fetches the repository and installs what is missing; anywhere else it does nothing.
+# In Google Colab and on Kaggle this fetches the repository and what is missing; anywhere else it does nothing.
 import shutil
 import subprocess
 import sys
@@ -30,8 +30,8 @@ from pathlib import Path
 
 REPO = "owner/name"
 use_drive = False  # @param {type:"boolean"}
-# True keeps runs on Google Drive: a lost machine loses no epoch
-if "google.colab" in sys.modules:
+# True keeps runs on Google Drive, in Colab: a lost machine loses no epoch
+if "google.colab" in sys.modules or Path("/kaggle/working").is_dir():
     folder, address = Path(REPO.split("/")[1]).absolute(), f"https://github.com/{REPO}"
     if not (folder / "requirements.txt").exists():
         shutil.rmtree(folder / ".git", ignore_errors=True)  # of a clone that was cut off
@@ -251,6 +251,12 @@ def test_outside_colab_the_bootstrap_does_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_on_kaggle_it_is_fetched_too(origin, tmp_path):
+    code = BOOTSTRAP.replace("owner/name", "ada/lesson").replace("/kaggle/working", str(tmp_path))
+    done = run_bootstrap(code + REPORT, tmp_path, **origin)
+    assert done.returncode == 0 and json.loads(done.stdout.splitlines()[-1])["path"] == str(tmp_path / "lesson")
+
+
 @pytest.mark.parametrize("left", [[], [".git/objects/pack/tmp_pack_x"]], ids=["empty", "begun"])
 def test_what_a_clone_left_that_was_cut_off_is_cloned_anew(origin, tmp_path, left):
     (tmp_path / "lesson").mkdir()
@@ -284,5 +290,6 @@ def test_every_notebook_has_this_bootstrap_and_a_badge_of_this_repository(path):
     node = nbformat.read(path, as_version=4)
     first = next(cell.source for cell in node.cells if cell.cell_type == "code")
     assert first.startswith(BOOTSTRAP.replace("owner/name", repository()))
-    badge = f"https://colab.research.google.com/github/{repository()}/blob/main/notebooks/{path.name}"
-    assert badge in node.cells[0].source
+    place, badges = f"{repository()}/blob/main/notebooks/{path.name})", node.cells[0].source
+    assert f"(https://colab.research.google.com/github/{place}" in badges
+    assert f"(https://kaggle.com/kernels/welcome?src=https://github.com/{place}" in badges
