@@ -19,7 +19,8 @@ def ask(name: str) -> Any:
     """A field (ipywidgets.Text) for a guess, a number or a word. Enter keeps it, until its answer has shown."""
     import ipywidgets  # which a machine that only trains may lack
 
-    field = ipywidgets.Text(kept().get(name, {}).get("guess", ""), description="Your guess", continuous_update=False)
+    known = kept().get(name, {}).get("guess", "")
+    field = ipywidgets.Text(known, description=name, continuous_update=False, style={"description_width": "initial"})
     field.observe(lambda new: "answer" in kept().get(name, {}) or kept(**{name: {"guess": new["new"]}}), "value")
     return field
 
