@@ -16,7 +16,8 @@ def test_a_guess_is_kept_until_its_answer_shows(own_runs):
 
 def test_without_a_reader_nothing_is_written(own_runs):
     guesses.ask("00 accuracy")
-    assert guesses.answer("00 accuracy", 66.6) == "" and guesses.score() == "no guess was kept"
+    assert guesses.answer("00 accuracy", 66.6) == "00 accuracy: 66.6 (no guess was kept)"
+    assert guesses.score() == "no guess was kept"
     assert not own_runs.exists()
 
 
