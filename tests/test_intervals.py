@@ -165,6 +165,7 @@ def test_mcnemar_by_hand():
     assert found.value == pytest.approx(3 / 8) and found.n == 8
     centre, error = 3 / 10, ((6 - 9 / 10) ** 0.5) / 10  # cells 4.5, 1.5, and 4 in all others, of 10
     assert [found.low, found.high] == pytest.approx([centre - 1.96 * error, centre + 1.96 * error])
+    assert intervals.mcnemar(first | True, first & False)[0].high == 1  # no further than a difference can be
 
 
 @given(st.integers(0, 60), st.integers(0, 60), st.integers(100, 500))

@@ -86,7 +86,7 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> tuple[Interval, float]:
     p = stats.binomtest(won, won + lost).pvalue if won + lost else 1.0
     centre = (won - lost) / (n + 2)
     half = 1.96 * math.sqrt(((won + lost + 1) / (n + 2) - centre**2) / (n + 2))
-    return Interval((won - lost) / n, centre - half, centre + half, n, unit="points"), float(p)
+    return Interval((won - lost) / n, max(-1.0, centre - half), min(1.0, centre + half), n, unit="points"), float(p)
 
 
 def power(runs: int, gap: float, deviation: float, paired: bool = False, comparisons: int = 1) -> float:
