@@ -53,10 +53,9 @@ def plot_intervals(
 def _draw_interval(ax: Axes, place: int, found: Interval, runs: int, colour: str, unit: str) -> None:
     """A bar, and the mean of several runs as a line or a value of none as a dot."""
     bar = Line2D([found.low, found.high], [place, place], color=colour, lw=7, alpha=0.7, solid_capstyle="butt")
-    if runs:
-        ax.add_artist(bar)  # it leaves the axes' limits alone: the interval of few runs may be much wider than they are
-    else:
-        ax.add_line(bar)
+    # an undecided bar leaves the axes' limits alone: the interval of few runs may be much wider than they are
+    (ax.add_artist if runs and colour != style.GREEN else ax.add_line)(bar)
+    if not runs:
         ax.plot(found.value, place, "o", color=style.GREY if colour == style.GREY else style.BLUE, markersize=7)
         spot = {"textcoords": "offset points", "va": "center", "bbox": style.PAPER}  # it may lie on a line
         ax.annotate(f"{found.value:{'.1%' if unit == '%' else '.3g'}}", (found.high, place), (8, 0), **spot)
