@@ -79,18 +79,14 @@ def compute(device: str | None = None, precision: str | None = None, loader: str
 
 
 def sent(tensor: torch.Tensor, device: str) -> torch.Tensor:
-    """A tensor of the CPU on the device; on CUDA the host goes on meanwhile.
-
-    On an Apple GPU it waits: an unfinished copy would read memory that was given back (pytorch#189690).
-    """
+    """A CPU's tensor on the device; on CUDA alone the host goes on meanwhile (on an Apple GPU: pytorch#189690)."""
     return tensor.to(device, non_blocking=device == "cuda")
 
 
 def keep_memory() -> None:
     """Let memory that was freed stay with the process, for its next use, instead of going back to the system.
 
-    By default glibc returns every large block when it is freed, and the system clears its pages anew when it is taken
-    again: 400,000 page faults in each step of DavidNet with 512 images, a fifth of its time. A process keeps its peak.
+    By default glibc returns large blocks, whose pages the system clears anew: a fifth of the time of DavidNet's steps.
     """
     if platform.libc_ver()[0] == "glibc":  # other C libraries have no such options
         ctypes.CDLL(None).mallopt(MMAP_MAX, 0)

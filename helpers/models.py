@@ -1,4 +1,4 @@
-"""The nets, for 32×32 images: ResNet18, the custom ResNet of the assignment ("DavidNet"), and a fast one."""
+"""The nets, for 32×32 images: ResNet18, the custom ResNet ("DavidNet"), and a fast one."""
 
 import contextlib
 import copy
@@ -68,12 +68,11 @@ def resnet18(num_classes: int = 10, width: int = 64) -> nn.Sequential:
 
 
 def davidnet(num_classes: int = 10, width: int = 64) -> nn.Sequential:
-    """The custom ResNet of the assignment, after David Page's "How to Train Your ResNet" (2018).
+    """The custom ResNet, after David Page's "How to Train Your ResNet" (2018).
 
-    Maps (N, 3, 32, 32) images to (N, num_classes) logits. The assignment's closing softmax is in the loss: a second one
-    in the net would keep the cross-entropy of ten classes above 1.46. The child prep has `width` channels; 64 gives
-    6,573,130 parameters for ten classes. Children: prep, layer1, layer2, layer3 (width, 2, 4, 8 × width channels on 32,
-    16, 8, 4 pixels a side), pool, head. layer1 and layer3 carry a residual of two convolutions.
+    Maps (N, 3, 32, 32) images to (N, num_classes) logits. Softmax is in the loss; a second one would keep that above
+    1.46. Children: prep, layer1 to layer3, 1 and 3 with a residual of two convolutions, pool, head; width, 2, 4 and
+    8 × width channels on 32, 16, 8 and 4 pixels a side. A width of 64 gives 6,573,130 parameters.
     """
     return nn.Sequential(
         OrderedDict(
@@ -104,8 +103,7 @@ def speednet(num_classes: int = 10, width: int = 64) -> nn.Sequential:
             head=nn.Linear(4 * width, num_classes, bias=False),
         )
     )
-    with torch.no_grad():
-        net.head.weight.div_(net.head.weight.std())
+    net.head.weight.data.div_(net.head.weight.std())
     return net
 
 

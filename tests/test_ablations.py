@@ -106,4 +106,4 @@ def test_transforms_in_words(before, after, said):
 
 
 def test_every_field_of_a_recipe_counts_but_its_name():
-    assert set(recipes.get("published-a").to_dict()) - set(FIELDS) == {"name", "claim", "overridden"}
+    assert set(recipes.get("published-a").to_dict()) - set(FIELDS) == {"name", "overridden"}

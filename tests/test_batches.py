@@ -503,6 +503,7 @@ def test_a_wrong_choice_is_one_clear_error():
         (Flip, {"p": 2}, "p must be a number from 0 to 1, not 2"),
         (VerticalFlip, {"p": True}, "p must be a number from 0 to 1, not True"),
         (GridDistortion, {"p": "x"}, "p must be a number from 0 to 1, not 'x'"),
+        (Rotate, {"limit": (5, 9)}, r"limit must be a number from 0 to 180, not \(5, 9\)"),
     ],
 )
 def test_values_that_would_mean_something_else_to_each_loader_are_refused(kind, settings, said):

@@ -159,14 +159,14 @@ def test_a_diverged_cell_is_entered_and_later_stages_follow(trains, images, monk
     monkeypatch.setattr(campaign, "ORDER", ((ONE, 0),))
     explodes = rate_grid.recipe_of(grid, rate_grid.Rates(0.8, 0.008, 1.0)).name
     trains.script = {explodes: f"import sys; sys.exit({campaign.command_line.DIVERGED})"}
-    assert states()[ONE] == "waiting for its rate grid"
+    assert states()[ONE] == "waiting until its recipe has the rates of its grid"
     train(images)
     found = rate_grid.read(grid, archive.read("rate_grid.csv", images, NONE))
     assert [(rates.max_lr, rates.min_lr) for rates, _ in found] == [(0.1, 0.001), (0.1, 0.01), (0.8, 0.008)]
     assert list(found.values()) == [0.5, 0.5, 0]
     assert rate_grid.chosen(grid, found).max_lr == 0.1 and published(images) == []
     # the recipe's rates are not yet those of the grid: it is passed over, and no cell is trained twice
-    assert states()[ONE] == "waiting for its rate grid"
+    assert states()[ONE] == "waiting until its recipe has the rates of its grid"
     train(images)
     assert len(trains) == 3
 

@@ -14,6 +14,13 @@ def test_a_guess_is_kept_until_its_answer_shows(own_runs):
     assert guesses.ask("00 accuracy").value == "60"  # also in another session
 
 
+def test_a_field_that_was_cleared_holds_no_guess(own_runs):
+    field = guesses.ask("00 accuracy")
+    field.value = "55"
+    field.value = ""
+    assert guesses.answer("00 accuracy", 66.6) == "00 accuracy: 66.6 (no guess was kept)"
+
+
 def test_without_a_reader_nothing_is_written(own_runs):
     guesses.ask("00 accuracy")
     assert guesses.answer("00 accuracy", 66.6) == "00 accuracy: 66.6 (no guess was kept)"

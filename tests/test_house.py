@@ -24,8 +24,8 @@ BELOW = {  # what each entry may import
     "figures": "files devices models data recipes training rates results gradcam",
     "regenerate": "files devices models data recipes training rates results gradcam figures colab",
 }
-MOST_LINES = 3_706  # not blank, without regenerate
-MOST_LINES_OF_THE_RUNNER = 594  # its Snakefile included
+MOST_LINES = 3_707  # not blank, without regenerate
+MOST_LINES_OF_THE_RUNNER = 593  # its Snakefile included
 
 
 def lines_of(paths):

@@ -150,7 +150,8 @@ HOSTILE = {
     "a record that is no record": ({"record.json": b"[]"}, ""),
     "a text in the history": ({"history.csv": run(2)["history.csv"].replace(b"0.1,", b"=1+1,")}, "=1+1"),
     "no accuracy in the history": ({"history.csv": NO_ACCURACY}, "test_accuracy"),
-    "longer rows": ({"history.csv": run(2)["history.csv"].replace(b"45.5", b"45.5,7")}, "do not follow"),
+    "longer rows": ({"history.csv": run(2)["history.csv"].replace(b"45.5", b"45.5,7")}, "must be a number from 0 to 1"),
+    "too much in the history": ({"history.csv": run(2)["history.csv"].replace(b",45.5", b",-45.5")}, "seconds must be"),
     "an empty history": ({"history.csv": b""}, ""),
     "a missing file": ({"history.csv": None}, "a run has answers.npz, history.csv, record.json, each of them once"),
 }
@@ -189,6 +190,28 @@ def test_a_seed_counts_once_and_so_do_answers(folder, capsys):
     assert status == 1 and list(joined) == [1] and len(refused) == 3
     assert "refused: bob.zip: seed 1 came with ada/seed-1, too" in refused
     assert "refused: mallory.zip: these answers came with ada/seed-1, too" in refused
+
+
+def test_a_copy_that_is_refused_takes_no_seed_away(folder, capsys):
+    copied = run(1)
+    copied["record.json"] = copied["record.json"].replace(b'"seed": 1', b'"seed": 7')
+    hand_in(folder / "bob.zip", copied)
+    hand_in(folder / "eve.zip", run(7))
+    assert merged(folder, capsys)[2].keys() == {1, 7}
+
+
+def test_zips_beside_a_loose_run_are_joined(tmp_path, capsys):
+    hand_in(tmp_path / "handed", run(1))
+    hand_in(tmp_path / "handed/bob.zip", run(2))
+    status, refused, joined = merged(tmp_path / "handed", capsys)
+    assert (status, refused, list(joined)) == (0, [], [1, 2])
+
+
+def test_where_no_run_passes_none_is_shown(folder, capsys):
+    merged(folder, capsys)
+    (folder / "ada/seed-1/history.csv").write_text("")
+    assert main(["merge", str(folder), "--into", str(folder.parent / "class")]) == 1
+    assert capsys.readouterr().out.endswith("class: as it was, since no run passed\n")
 
 
 def test_what_is_no_run_is_refused(folder, capsys):

@@ -426,6 +426,11 @@ def test_any_optimizer_may_be_tested_and_keeps_its_betas(net):
     assert optimizer.param_groups[0]["betas"] == (0.8, 0.99) and not optimizer.state
 
 
+def test_a_recipe_of_three_rates_has_no_range_test(few):
+    with pytest.raises(ValueError, match="sprint has three: choose a recipe with SGD"):
+        rates.of_recipe("sprint", few, profile="smoke")
+
+
 def test_a_sweep_and_a_seed_may_be_numpy_s(narrow, few, own_runs):
     sweep = Sweep(np.float32(0.25), np.float64(0.5), np.int64(2))
     for _ in range(2):

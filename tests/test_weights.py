@@ -113,9 +113,11 @@ def same_weights(first, second):
 def test_the_choice_looks_at_recipe_and_seed_and_not_at_the_accuracy():
     plain, plus, changed = "davidnet-onecycle", "davidnet-onecycle-plus", "davidnet-onecycle-plus+ema_warmup=10"
     rows = [(plain, 0, 0.9), (changed, 0, 0.94), (plus, 3, 0.95), (plus, 1, 0.8)]
-    runs = pd.DataFrame(rows, columns=["recipe", "seed", "test_accuracy"]).assign(net="davidnet")
+    runs = pd.DataFrame(rows, columns=["recipe", "seed", "test_accuracy"]).assign(net="davidnet", date="")
     assert weights.choose(runs) == {"davidnet": (plus, 1)}
     assert weights.choose(runs[:2]) == {"davidnet": (changed, 0)}  # the published net stays until plus itself is run
+    later = runs[:2].assign(recipe=[f"{plus}+ease=cosine", changed], date=["2027-01-01", "2026-11-28"])
+    assert weights.choose(later) == {"davidnet": (changed, 0)}
     assert weights.choose(runs[:1]) == {"davidnet": (plain, 0)}
 
 

@@ -21,7 +21,7 @@ from helpers.files import choice, number
 SIDE = 32  # pixels, of every image
 REFLECT = cv2.BORDER_REFLECT_101
 CHOICES = {"border": {"reflect": REFLECT, "constant": cv2.BORDER_CONSTANT}, "fill": ("mean", "black")}
-LIMITS = {"p": (0, 1), "padding": (0, SIDE - 1), "size": (1, SIDE), "holes": (1,)}  # lowest, highest; whole but for p
+LIMITS = {"p": (0, 1), "limit": (0, 180), "padding": (0, SIDE - 1), "size": (1, SIDE), "holes": (1,)}  # lowest, highest
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,9 @@ class Transform:
         for name, value in vars(self).items():
             if name in CHOICES:
                 choice(name, value, CHOICES[name])
-            elif name in LIMITS:
-                object.__setattr__(self, name, number(name, value, *LIMITS[name], whole=name != "p"))
+            else:
+                kind = self.__dataclass_fields__[name].type  # 1 as 1.0 where it is a float: equal recipes, equal names
+                object.__setattr__(self, name, kind(number(name, value, *LIMITS[name], whole=kind is int)))
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class GridDistortion(Transform):
 
 @dataclass(frozen=True)
 class Cutout(Transform):
-    """Cover `holes` squares of `size` pixels, wholly inside the image (DeVries & Taylor, 2017)."""
+    """Cover `holes` squares of `size` pixels, wholly inside the image (DeVries & Taylor 2017 let them reach out)."""
 
     size: int = 8
     holes: int = 1

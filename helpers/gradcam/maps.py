@@ -61,9 +61,8 @@ class GradCAM(contextlib.AbstractContextManager):
         with GradCAM(model, ["layer3", "layer4"]) as cam:
             maps = cam(images)
 
-    Hooks are there during a call only; the `with` block marks where maps are drawn, and a call outside of it works too.
-    A call leaves the net as it was, after an error too: weights and their `.grad`, BatchNorm's buffers, modes, hooks.
-    `compute` sets number format and layout; without it they are those of the images and of the caller's autocast.
+    The `with` block marks where maps are drawn; a call outside works too, and leaves weights, their `.grad`, buffers,
+    modes and hooks as they were. Number format and layout are those of `compute`, else the images' and the caller's.
     """
 
     def __init__(

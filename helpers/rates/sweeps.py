@@ -82,10 +82,12 @@ def of_recipe(
 ) -> Curve:
     """Test the rates of a recipe just as it trains: same first weights, batches, augmentation, optimizer and loss.
 
-    Without a `sweep` the rates go from 1e-4 to 10, in as many steps as the profile gives. The run store keeps the test,
-    and gives it back where it was made before.
+    But images have their full size, l1 is left out, and Muon, which has three rates, is a ValueError. Rates go from
+    1e-4 to 10 without a `sweep`, in as many steps as the profile gives. The run store keeps a test, and gives it back.
     """
     setting = Setting.of(recipe, dataset, profile, seed)
+    if setting.recipe.optimizer == "muon":
+        raise ValueError(f"a range test finds one rate, and {setting.recipe.name} has three: choose a recipe with SGD")
     sweep = sweep or Sweep(steps=recipes.resolve_profile(setting.profile).finder_steps)
     folder = training.runs_root() / setting.dataset.name / setting.profile / setting.recipe.name / "range-tests"
     path = folder / f"{sweep.name}-seed-{seed}.json"

@@ -10,7 +10,7 @@ from helpers.recipes import FIELDS
 from helpers.results.intervals import FEWEST, difference, mean, runs_needed
 
 GAP = 0.002  # the difference whose pairs are counted
-ALIKE = ["dataset", "seed", "loader", "format"]  # in pairs, so that nothing but the change sets two runs apart
+ALIKE = ["dataset", "seed", "loader", "format"]  # in pairs; their threads and CPUs may differ
 
 
 def ablations(runs: pd.DataFrame) -> pd.DataFrame:

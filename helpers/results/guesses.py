@@ -27,9 +27,9 @@ def ask(name: str) -> Any:
 
 def answer(name: str, truth: float | str) -> str:
     """Keep what came out beside a guess; a sentence about the two, or about the answer where nobody guessed."""
-    if one := kept().get(name):
-        kept(**{name: one | {"answer": truth}})
-    return f"You guessed {one['guess']}; it is {truth}." if one else f"{name}: {truth} (no guess was kept)"
+    if guess := kept().get(name, {}).get("guess"):
+        kept(**{name: {"guess": guess, "answer": truth}})
+    return f"You guessed {guess}; it is {truth}." if guess else f"{name}: {truth} (no guess was kept)"
 
 
 def score(share: float = 0.2) -> str:

@@ -38,7 +38,8 @@ def checked(given: dict[str, bytes]) -> tuple[int, dict[str, bytes]]:
     if {**record, "dataset": RUN[0], "profile": RUN[1], "recipe": {**record["recipe"], **wanted}} != record:
         raise ValueError(f"record.json is not of a full run of {RUN[2]} on CIFAR-10")
     epochs = pd.read_csv(io.BytesIO(given["history.csv"]), dtype=float)  # a text is an error
-    for name, value in {**dict.fromkeys(epochs), **archive.flat({**record, "recipe": {"name": RUN[2]}})}.items():
+    measured = [(name, value) for name in epochs for value in epochs[name].dropna()]
+    for name, value in (*measured, *archive.flat({**record, "recipe": {"name": RUN[2]}}).items()):
         if not isinstance(value, str | None):
             files.number(name, value, 0, 1 if name.endswith("_accuracy") else 1e18)
     with np.load(io.BytesIO(given["answers.npz"]), allow_pickle=False) as kept:
@@ -54,24 +55,25 @@ def checked(given: dict[str, bytes]) -> tuple[int, dict[str, bytes]]:
     return files.number("seed", record["seed"], 0, 2**32 - 1, whole=True), given
 
 
-def merge(folder: Path, into: Path) -> list[str]:
-    """Write the tables of all runs in a folder that pass to another; returns a line for each that is refused."""
+def merge(folder: Path, into: Path) -> tuple[list[str], list[float]]:
+    """Write the tables of all runs in a folder that pass to another; returns a line for each refused, and accuracy."""
     paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name[0] != "."]
     runs, refused, taken = {path.parent for path in paths if path.name in NAMES}, [], {}
     with tempfile.TemporaryDirectory() as store:
-        for place in sorted(runs | {path for path in paths if path.parent not in runs}):
+        for place in sorted(runs | {path for path in paths if path.parent not in runs or path.suffix == ".zip"}):
             try:
                 seed, given = checked(contents(place))
-                for key, what in ((seed, f"seed {seed}"), (given["answers.npz"], "these answers")):
-                    if place != (first := taken.setdefault(key, place)):
-                        raise ValueError(f"{what} came with {first.relative_to(folder)}, too")
+                keys = {seed: f"seed {seed}", given["answers.npz"]: "these answers"}
+                for key in keys.keys() & taken:
+                    raise ValueError(f"{keys[key]} came with {taken[key].relative_to(folder)}, too")
+                taken |= dict.fromkeys(keys, place)
                 for name, content in given.items():
                     files.write_atomic(run_directory(*RUN, seed, store).path / name, content)
             except Exception as error:  # a hostile file may raise anything
                 refused.append(f"refused: {place.relative_to(folder)}: {' '.join(f'{error}'.split()) or repr(error)}")
         for path, content in archive.data(Path(store), Path(store)).items():
             files.write_atomic(into / path.name, content)
-    return refused
+        return refused, [*archive.runs(Path(store), Path(store)).get("test_accuracy", ())]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -83,7 +85,6 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if not given.folder.is_dir() or given.into.resolve().is_relative_to(archive.IMAGES):
         parser.error("FOLDER must be there, and --into not be images/, whose runs are ours")
-    refused = merge(given.folder, given.into)
-    joined = archive.runs(given.into, given.into)["test_accuracy"]
-    print(*refused, f"{given.into}: {mean(joined) if len(joined) else 'no runs'}", sep="\n")
+    refused, joined = merge(given.folder, given.into)
+    print(*refused, f"{given.into}: {mean(joined) if len(joined) else 'as it was, since no run passed'}", sep="\n")
     return int(bool(refused))

@@ -17,8 +17,8 @@ from helpers.recipes import Recipe
 
 FOLDER = files.REPO_ROOT / "images" / "weights"
 Facts = dict[str, Any]  # of a net: net, width, num_classes; of its run: recipe, seed, test_accuracy, …; file, checksum
-# Which run of a net is published is decided by design and not by its test accuracy: the first of these recipes that
-# has been run in full on CIFAR-10, as it stands rather than with changes, and of its runs that with the lowest seed.
+# Which run of a net is published is decided by design and not by its test accuracy: the first of these recipes that has
+# been run in full on CIFAR-10, as it stands rather than with changes; of its runs the lowest seed, then the earliest.
 CHOICE = {
     "davidnet": ("davidnet-onecycle-plus", "davidnet-onecycle"),
     "resnet18": ("resnet18-onecycle", "resnet18-plateau"),
@@ -68,8 +68,9 @@ def checked(path: Path, facts: Facts) -> bytes:
 def choose(runs: pd.DataFrame) -> dict[str, tuple[str, int]]:
     """Recipe and seed of the run to publish of each net that has one among the full runs, by the rule of CHOICE."""
     rank = {name: place for names in CHOICE.values() for place, name in enumerate(names)}
-    ranked = runs.assign(rank=runs["recipe"].str.split("+").str[0].map(rank)).dropna(subset="rank")
-    first = ranked.sort_values(["rank", "recipe", "seed"]).drop_duplicates("net")  # changed recipes have longer names
+    places = [rank.get(name.partition("+")[0], float("nan")) + ("+" in name) / 2 for name in runs["recipe"]]
+    ranked = runs.assign(rank=places).reindex(columns=["net", "recipe", "rank", "seed", "date"]).dropna(subset="rank")
+    first = ranked.sort_values(["rank", "seed", "date"]).drop_duplicates("net")
     return {run.net: (run.recipe, int(run.seed)) for run in first.itertuples()}
 
 

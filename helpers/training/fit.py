@@ -40,9 +40,7 @@ class TrainingDiverged(RuntimeError):
 class Fitted(NamedTuple):
     """What `fit` returns."""
 
-    # In eval mode, on the device: the averaged weights where the recipe keeps an average, else the last ones; the
-    # logit scale is folded into the head, so that a softmax of the logits is the net's confidence
-    model: nn.Module
+    model: nn.Module  # in eval mode, on the device: averaged weights if kept; the head does the logit scaling
     history: list[Row]  # one dict per epoch; accuracies in [0, 1], `lr` the rate of the epoch's last step
     record: Row  # as in record.json
 
@@ -179,6 +177,7 @@ def recipe_loss(logits: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
 
 
 @torch.no_grad()
+@devices.repeatable()
 def predict(model: nn.Module, split: Images, normalize: Normalize, views: Callable | None = None) -> Tensor:
     """Logits (N, K) of every image of a split, float32 on the CPU, in eval mode; or (N, V, K) of V views of each."""
     found = []
@@ -253,7 +252,6 @@ def record_of(setting: Setting, state: State) -> Row:
         **setting.configuration(),
         "weights": "averaged" if prefix else "raw",
         "decides_on": setting.recipe.decides_on,
-        "test_accuracy": last[f"{prefix}test_accuracy"],
         "test_loss": last[f"{prefix}test_loss"],
         "raw_test_accuracy": last["test_accuracy"],
         "val_accuracy": last[f"{prefix}val_accuracy"],

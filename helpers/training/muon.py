@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-QUINTIC = (3.4445, -4.7750, 2.0315)  # x ← ax + bx³ + cx⁵ drives singular values from (0, 1] towards 1
+QUINTIC = (3.4445, -4.7750, 2.0315)  # x ← ax + bx³ + cx⁵ brings singular values from (0, 1] near 1
 
 
 class Muon(torch.optim.Optimizer):
@@ -29,7 +29,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalised(matrix: torch.Tensor, steps: int = 3) -> torch.Tensor:
-    """About U Vᵀ of a matrix U S Vᵀ (O, I), by steps of Newton and Schulz: the singular values come to 0.7 to 1.2."""
+    """About U Vᵀ of a matrix U S Vᵀ (O, I), by Newton-Schulz steps: all but tiny singular values become 0.7 to 1.2."""
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     wide = wide / (wide.norm() + 1e-7)
     a, b, c = QUINTIC

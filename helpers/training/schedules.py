@@ -45,7 +45,7 @@ def one_cycle_plan(total_steps: int, peak: float, min_lr: float, max_lr: float, 
     """One Cycle without annihilation (Smith 2018, "A disciplined approach", section 4): up, and back down.
 
     Steps 0 and the last one train at `min_lr` exactly, the peak at `max_lr`, (total_steps,) float64. `peak` is where
-    it lies, as a share of the run: 5/24 in the assignment; 0 leaves the fall alone.
+    it lies, as a share of the run, such as 5/24; 0 leaves the fall alone.
     """
     if not 0 <= peak < 1:
         raise ValueError(f"peak is a share of the run, at least 0 and below 1, not {peak}")

@@ -119,7 +119,7 @@ class Run:
 
     def _check_same(self, there: Row, here: Row) -> None:
         there, here = ({**side.pop("recipe"), **side} for side in (there, here))
-        changed = [f"{k} was {there.get(k)}, is {here[k]}" for k in here if k != "claim" and there.get(k) != here[k]]
+        changed = [f"{k} was {there.get(k)}, is {here[k]}" for k in here if there.get(k) != here[k]]
         if changed:
             mend = "Move or delete that folder, or make the change an override, and give other data another name"
             raise ValueError(f"{self.path} holds a run of another configuration ({'; '.join(changed)}). {mend}")
