@@ -16,8 +16,9 @@ def accuracy(given: Answers) -> Interval:
 
 def confusion(given: Answers, classes: int) -> np.ndarray:
     """What was called what: (classes, classes) int64, row = truth, column = prediction, the sum is N."""
-    pairs = classes * given.labels + given.predicted
-    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+    counts = np.zeros((classes, classes), np.int64)
+    np.add.at(counts, (given.labels, given.predicted), 1)
+    return counts
 
 
 def class_accuracy(matrix: np.ndarray, classes: Sequence[str]) -> dict[str, Interval]:
