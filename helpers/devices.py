@@ -79,7 +79,7 @@ def compute(device: str | None = None, precision: str | None = None, loader: str
 
 
 def sent(tensor: torch.Tensor, device: str) -> torch.Tensor:
-    """A CPU's tensor on the device; on CUDA alone the host goes on meanwhile (on an Apple GPU: pytorch#189690)."""
+    """A CPU's tensor on the device; the host goes on meanwhile on CUDA alone: Apple's copies break (pytorch#189690)."""
     return tensor.to(device, non_blocking=device == "cuda")
 
 

@@ -64,7 +64,7 @@ def merge(folder: Path, into: Path) -> tuple[list[str], list[float]]:
             try:
                 seed, given = checked(contents(place))
                 keys = {seed: f"seed {seed}", given["answers.npz"]: "these answers"}
-                for key in keys.keys() & taken:
+                for key in filter(taken.get, keys):
                     raise ValueError(f"{keys[key]} came with {taken[key].relative_to(folder)}, too")
                 taken |= dict.fromkeys(keys, place)
                 for name, content in given.items():

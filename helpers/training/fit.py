@@ -241,9 +241,9 @@ def calibrated(model: nn.Module, logit_scale: float) -> nn.Module:
 
 
 def record_of(setting: Setting, state: State) -> Row:
-    """Everything needed to repeat a finished run, and what came of it.
+    """Everything needed to repeat a finished run, and what came of it, but for the accuracies of SHARES.
 
-    `test_accuracy` is the headline: the last epoch's, of the averaged weights where the recipe keeps them.
+    The first of those is the headline: the last epoch's, of the averaged weights where the recipe keeps them.
     `best_test_accuracy` is chosen on the test set, and there only to compare with claims that were.
     """
     last, prefix = state.history[-1], "ema_" if state.average else ""

@@ -129,7 +129,7 @@ class MovingAverage:
     """An exponential moving average of a net's weights, and of the BatchNorm statistics that belong to them.
 
     averaged ← decay · averaged + (1 − decay) · current. Early on the decay is smaller, so that the first weights do not
-    linger: min(decay, (1 + n) / (warmup + n)) after n updates. A warm-up of 2 weighs all weights so far alike.
+    linger: min(decay, (1 + n) / (warmup + n)) after n updates. A warm-up of 2 weighs all alike up to the horizon.
     """
 
     def __init__(self, model: nn.Module, horizon: float, warmup: int = 2):
