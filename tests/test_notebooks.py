@@ -13,6 +13,16 @@ from helpers.regenerate.series import RUN_TIME, declared
 
 ROOT = Path(__file__).resolve().parent.parent
 MACHINE_PATH = re.compile(r"(?<![\w/+.~-])(?:/(?:home|Users|root|mnt|content|tmp)/|[A-Z]:\\)[^\s'\"<>]*")
+READS = {  # published data that lie behind a call
+    r"results\.runs\(": ("curves.csv", "results.csv"),
+    r"results\.histories\(": ("curves.csv",),
+    r"results\.answers\(": ("predictions.npz",),
+    r"results\.claims\(": ("claims.csv",),
+    r"results\.claimed_curves\(": ("claimed_curves.csv",),
+    r"results\.weights\.": ("weights/weights.json",),
+    r"rates\.grid\.|rate_grid\.csv": ("rate_grid.csv",),
+    r"rates\.published\(": ("range_curves.csv",),
+}
 every_notebook = pytest.mark.parametrize("name, node", SERIES.items(), ids=[name[:2] for name in SERIES])
 
 
@@ -34,6 +44,16 @@ def test_opens_as_the_series_does(name, node):
     assert all(line.count("=") == 1 for line in code[1].source.splitlines() if line.strip())
     assert node.metadata["accelerator"] == "GPU"  # what Colab opens it on
     assert node.metadata.language_info.name == "python"  # without it papermill takes no parameters
+
+
+@every_notebook
+def test_what_outdates_a_notebook_is_declared(name, node):
+    """Else a batch leaves it as it is when other results are pulled or published."""
+    code = "\n".join(cell.source for cell in code_cells(node))
+    needed = {f"images/{file}" for call, files in READS.items() if re.search(call, code) for file in files}
+    assert needed == set(node.metadata["helpers"].get("reads", ()))
+    runs = re.search(r"results\.(runs|histories)\(", code)
+    assert bool(runs) == node.metadata["helpers"].get("compares", False)
 
 
 @every_notebook

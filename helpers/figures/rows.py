@@ -27,10 +27,7 @@ def plot_intervals(
     """
     ax, baselines = ax or plt.subplots()[1], baselines or {}
     for place, (name, (values, found)) in enumerate(rows.items()):
-        ax.plot(values, [place] * len(values), "o", color=style.BLUE, markersize=5, alpha=0.8, zorder=3)
-        decided = unit == "points" and found.verdict != "undecided"
-        colour = style.GREY if name in baselines else style.GREEN if decided else style.SKY
-        _draw_interval(ax, place, found, len(values), colour, unit)
+        _draw_row(ax, place, values, found, unit, name in baselines)
     for name, value in baselines.items():
         label = None if name in rows else f"{name}: {style.percent(value)}"
         ax.axvline(value, color=style.GREY, linestyle="--", linewidth=1.2, zorder=1, label=label)
@@ -38,7 +35,7 @@ def plot_intervals(
         ax.axvline(0, color=style.BLACK, linewidth=1)
     names = [f"{name}, n = {len(values)}" if len(values) else name for name, (values, _) in rows.items()]
     ax.set_yticks(range(len(rows)), names)
-    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.set(xlabel=xlabel, ylim=(len(rows) - 0.5, -0.5))
     ax.grid(axis="y", visible=False)
     ax.margins(x=0.15)
     ax.xaxis.set_major_formatter(TICKS[unit])
@@ -46,20 +43,22 @@ def plot_intervals(
     if above:
         ax.legend(loc="lower left", bbox_to_anchor=(-0.01, 0.99), ncols=3, fontsize=10, borderaxespad=0.2)
     ax.set_title(title, pad=26 if above else None)
-    ax.set_xlabel(xlabel)
     return ax
 
 
-def _draw_interval(ax: Axes, place: int, found: Interval, runs: int, colour: str, unit: str) -> None:
-    """A bar, and the mean of several runs as a line or a value of none as a dot."""
+def _draw_row(ax: Axes, place: int, values: Sequence[float], found: Interval, unit: str, grey: bool) -> None:
+    """Dots, a bar, and the mean of several values as a line or that of none as a dot."""
+    ax.plot(values, [place] * len(values), "o", color=style.BLUE, markersize=5, alpha=0.8, zorder=3)
+    decided = unit == "points" and found.verdict != "undecided"
+    colour = style.GREY if grey else style.GREEN if decided else style.SKY
     bar = Line2D([found.low, found.high], [place, place], color=colour, lw=7, alpha=0.7, solid_capstyle="butt")
     # an undecided bar leaves the axes' limits alone: the interval of few runs may be much wider than they are
-    (ax.add_artist if runs and colour != style.GREEN else ax.add_line)(bar)
-    if not runs:
-        ax.plot(found.value, place, "o", color=style.GREY if colour == style.GREY else style.BLUE, markersize=7)
+    (ax.add_line if decided or not len(values) else ax.add_artist)(bar)
+    if not len(values):
+        ax.plot(found.value, place, "o", color=style.GREY if grey else style.BLUE, markersize=7)
         spot = {"textcoords": "offset points", "va": "center", "bbox": style.PAPER}  # it may lie on a line
         ax.annotate(f"{found.value:{'.1%' if unit == '%' else '.3g'}}", (found.high, place), (8, 0), **spot)
-    if runs > 1:
+    if len(values) > 1:
         ax.plot(found.value, place, "|", color=style.BLACK, markersize=18, markeredgewidth=2)
 
 

@@ -24,7 +24,8 @@ from helpers.training import __main__ as command_line
 from helpers.training import store
 
 DAVIDNETS = ("davidnet-onecycle", "davidnet-onecycle-plus")
-CHANGES = ("whiten=False", "label_smoothing=0.0", "small_epochs=0", "ease=cosine", "ease=rex")  # of sprint, one a run
+FORMS = ("peak=0.2083", "ease=rex", "ease=cosine+head_lr=2685.0+max_lr=0.255+shift_lr=213.0")  # at their best rates
+CHANGES = ("whiten=False", "label_smoothing=0.0", "small_epochs=0", *FORMS)  # of sprint, one a run
 ORDER = (
     *((name, seed) for seed in range(10) for name in ("sprint", "speedrun")),
     *((name, 0) for name in DAVIDNETS),
