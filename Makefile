@@ -34,7 +34,7 @@ full: $(READY)
 publish: $(READY)
 	$(REGENERATE) --profile full --dataset cifar10 --publish $(ARGS)
 
-# Without SECONDS it shows how far each run has come; the README's tables follow what it published.
+# Without SECONDS it shows how far each run has come; the tables of docs/results.md follow what it published.
 campaign: $(READY)
 	$(BIN)/python -m helpers.results.campaign $(SECONDS) $(ARGS)
 	$(if $(filter-out 0,$(SECONDS)),$(REGENERATE) --publish-data)
